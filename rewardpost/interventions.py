@@ -1,0 +1,127 @@
+"""Every change that a person can make to a fulfilment, as pure functions: record in, change out, or a refusal."""
+
+from datetime import datetime
+
+import msgspec
+
+from rewardpost import transitions
+from rewardpost.addresses import PostalAddress
+from rewardpost.changes import Change, Due, End, Keep, Scribe
+from rewardpost.fulfilment import Fulfilment, Hold, Personal
+from rewardpost.states import BEFORE_DISPATCH, ENDS, State
+
+
+class Refused(Exception):  # noqa: N818 - an answer to a person, not a fault of the program
+    """What a person asked for is not possible in this state; the message says why and what is."""
+
+
+def shipped(record: Fulfilment, tracking: str, *, by: str, now: datetime) -> Change:
+    """Note that the parcel left, with its tracking number.
+
+    Raises:
+        Refused: the reward is not in a state from which it can leave.
+    """
+    if record.state is State.SHIPPED and tracking not in record.tracking:
+        scribe = Scribe(record, by=by, now=now)
+        return scribe.note("another tracking number", tracking=(*record.tracking, tracking)).done(Keep())
+    _expect(record, "shipped", State.SUBMITTED, State.NEEDS_ATTENTION)
+    if record.cancelling is not None and record.state is State.SUBMITTED:
+        raise Refused("it is being cancelled; expected a reward that is to be shipped")
+    scribe = Scribe(record, by=by, now=now)
+    tracking_numbers = (*record.tracking, *([tracking] if tracking else []))
+    return scribe.move(State.SHIPPED, "handed to the carrier", tracking=tracking_numbers, uncertain=False).done(End())
+
+
+def set_address(record: Fulfilment, personal: Personal, address: PostalAddress, *, by: str, now: datetime) -> Change:
+    """Take the address that a person gives and send the reward on its way.
+
+    Raises:
+        Refused: nothing is waiting for an address, or a call's outcome is open.
+    """
+    _expect(record, "given an address", State.NEEDS_ADDRESS, State.NEEDS_ATTENTION)
+    _expect_certain(record)
+    _expect_article(record)
+    return transitions.address_found(record, msgspec.structs.replace(personal, address=address), by=by, now=now)
+
+
+def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> Change:
+    """Try again, under the same reference.
+
+    Raises:
+        Refused: there is nothing to try again.
+    """
+    scribe = Scribe(record, by=by, now=now)
+    why = "tried again on a person's word"
+    if record.state in {State.READY, State.NEEDS_ADDRESS, State.RECEIVED, State.UNKNOWN}:
+        return scribe.note(why, due=None).done(Due())
+    _expect(record, "tried again", State.NEEDS_ATTENTION)
+    _expect_article(record)
+    target = State.READY if has_address else State.NEEDS_ADDRESS
+    # A reward set aside before its first call is also released from SHIP_SINCE: a person has looked at it.
+    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, provider_order=None).done(Due())
+
+
+def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
+    """Cancel on a person's word.
+
+    Raises:
+        Refused: it is too late, or nothing is left to cancel.
+    """
+    if record.state in ENDS:
+        raise Refused(f"it is {record.state} already; expected a reward that is under way")
+    if record.state is State.SHIPPED:
+        raise Refused("it has been shipped; expected a reward that has not left yet")
+    if record.state is State.NEEDS_ATTENTION:
+        # The person has looked at the provider, or takes it on themselves.
+        return Scribe(record, by=by, now=now).move(State.CANCELLED, why, cancelling=why).done(End())
+    return transitions.cancel(record, why, by=by, now=now)
+
+
+def discard(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
+    """Close a reward that needs attention without a parcel.
+
+    Raises:
+        Refused: it does not wait for a person.
+    """
+    _expect(record, "discarded", State.NEEDS_ATTENTION)
+    return Scribe(record, by=by, now=now).move(State.DISCARDED, why).done(End())
+
+
+def hold(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
+    """Hold one reward until a person releases it.
+
+    Raises:
+        Refused: its parcel is under way or settled.
+    """
+    _expect(record, "held", *BEFORE_DISPATCH, State.NEEDS_ATTENTION)
+    return transitions.put_on_hold(record, Hold(source="reward", why=why), by=by, now=now)
+
+
+def release(record: Fulfilment, why: str, *, by: str, now: datetime, for_good: bool) -> Change:
+    """Take the hold away; `for_good` also lets it pass `SHIP_SINCE`.
+
+    Raises:
+        Refused: it is not held.
+    """
+    if record.hold is None:
+        raise Refused("it is not held; expected a held reward")
+    released = record.released or for_good
+    return Scribe(record, by=by, now=now).note(f"released: {why}", hold=None, released=released).done(Due())
+
+
+def _expect(record: Fulfilment, participle: str, *allowed: State) -> None:
+    if record.state not in allowed:
+        wanted = " or ".join(sorted(state.value for state in allowed))
+        raise Refused(f"it is {record.state}; only a reward that is {wanted} can be {participle}")
+
+
+def _expect_certain(record: Fulfilment) -> None:
+    if record.uncertain:
+        raise Refused(
+            "the provider may hold an order for it; expected that to be settled first (retry, shipped or cancel)"
+        )
+
+
+def _expect_article(record: Fulfilment) -> None:
+    if not record.article:
+        raise Refused("no article is known for it; expected a reward that names one (cancel or discard it instead)")

@@ -1,0 +1,205 @@
+"""The ledger: one record for each reward, read and changed in single steps.
+
+What a change is stands in `transitions`; here it is only written, all at once, and refused when the record has
+changed since it was read. So two workers, or a worker and an operator, can decide at the same time and exactly
+one of them is heard; the other one reads again and decides anew.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from arq.connections import ArqRedis
+
+from rewardpost.changes import Change, Due, End, JobStep
+from rewardpost.fulfilment import Entry, Fulfilment, Personal
+from rewardpost.keys import DELIVERY_MEMORY, RECORD_LIFE, Keys
+from rewardpost.queue import SHIP_REWARD, job_payload
+from rewardpost.scripts import Script
+from rewardpost.states import SETTLED, State
+
+_LOAD = Script("load_fulfilment")
+_CHANGE = Script("change_fulfilment")
+
+_RECORD = msgspec.msgpack.Decoder(Fulfilment)
+_PERSONAL = msgspec.msgpack.Decoder(Personal)
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Stale(Exception):  # noqa: N818 - an everyday answer, not a fault
+    """The record has changed since it was read; read it again and decide anew."""
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger says of one reward at one moment."""
+
+    now: datetime
+    """Redis's clock."""
+    record: Fulfilment | None
+    done: State | None
+    """How it ended, where only the marker is left."""
+    holds: Mapping[str, str]
+    """What is held at large, with the reasons."""
+    installed_at: datetime | None
+
+
+class SettledDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """The delivery that a change settles in the same write."""
+
+    id: str
+    event: str
+    """Event type, for the count."""
+
+
+class Ledger:
+    """Reads and writes fulfilments."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, *, retention: timedelta) -> None:
+        self.keys = keys
+        self._redis = redis
+        self._retention = retention
+
+    async def load(self, reference: str) -> View:
+        """Return what is known of a reward; the parts are of one moment."""
+        keys = self.keys
+        now, record, done, holds, installed_at = await _LOAD.run(
+            self._redis,
+            keys=[keys.fulfilment(reference), keys.done(reference), keys.holds, keys.installed_at],
+            args=[reference],
+        )
+        return View(
+            now=datetime.fromtimestamp(now / 1_000_000, UTC),
+            record=_RECORD.decode(record) if record else None,
+            done=State(done.decode()) if done else None,
+            holds={holds[i].decode(): holds[i + 1].decode() for i in range(0, len(holds), 2)},
+            installed_at=datetime.fromisoformat(installed_at.decode()) if installed_at else None,
+        )
+
+    async def apply(
+        self,
+        change: Change,
+        *,
+        before: Fulfilment | None,
+        delivery: SettledDelivery | None = None,
+        running: bool = False,
+    ) -> Fulfilment:
+        """Write a change that was decided on `before`, and return the record as it now is.
+
+        `running` says that the caller is the reward's own job, so that a step which defers it also gives it back.
+
+        Raises:
+            Stale: the record is no longer `before`; nothing was written.
+        """
+        after = msgspec.structs.replace(change.record, revision=change.record.revision + 1)
+        arguments: dict[str, object] = {
+            "customer": after.customer is not None,
+            "done": after.state.value if after.state in SETTLED else None,
+            "life_ms": RECORD_LIFE // timedelta(milliseconds=1),
+            "forget_ms": self._retention // timedelta(milliseconds=1),
+            "delivery": self._delivery(delivery),
+        }
+        blobs = [
+            msgspec.msgpack.encode(after),
+            msgspec.msgpack.encode(change.personal) if change.personal is not None else b"",
+            job_payload(SHIP_REWARD, after.reference, at=after.changed_at or _EPOCH),
+            *(msgspec.msgpack.encode(entry) for entry in change.entries),
+        ]
+        arguments["job"] = self._job(after, change.job, running=running)
+        await self._write(arguments, blobs, after, before=before, delivery=delivery)
+        return after
+
+    async def end_job(self, record: Fulfilment) -> None:
+        """End the reward's job, since there is nothing to do for this very record.
+
+        Raises:
+            Stale: the record has changed, so there may be something to do after all.
+        """
+        await self._step(record, End())
+
+    async def defer_job(self, record: Fulfilment, due: datetime) -> None:
+        """Have the reward's job run again at a time.
+
+        Raises:
+            Stale: the record has changed, so there may be something to do now.
+        """
+        await self._step(record, Due(due))
+
+    async def personal(self, reference: str) -> Personal:
+        """Return what is personal about a reward; empty once it has been erased."""
+        raw = await self._redis.get(self.keys.personal(reference))
+        return _PERSONAL.decode(raw) if raw else Personal()
+
+    async def journal(self, reference: str) -> list[Entry]:
+        """Return all changes of a reward, oldest first."""
+        lines = await self._redis.lrange(self.keys.journal(reference), 0, -1)  # type: ignore[misc] # redis-py types both its clients with one signature
+        return [_ENTRY.decode(line) for line in lines]
+
+    async def installed(self) -> datetime:
+        """Return the moment of installation, which is now when this is the first start."""
+        seconds, microseconds = await self._redis.time()
+        now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
+        await self._redis.set(self.keys.installed_at, now.isoformat(), nx=True)
+        raw = await self._redis.get(self.keys.installed_at)
+        return datetime.fromisoformat(raw.decode())
+
+    async def _step(self, record: Fulfilment, step: JobStep) -> None:
+        payload = job_payload(SHIP_REWARD, record.reference, at=record.changed_at or _EPOCH)
+        arguments: dict[str, object] = {"job": self._job(record, step, running=True)}
+        await self._write(arguments, [b"", b"", payload], record, before=record, delivery=None)
+
+    async def _write(
+        self,
+        arguments: dict[str, object],
+        blobs: list[bytes],
+        after: Fulfilment,
+        *,
+        before: Fulfilment | None,
+        delivery: SettledDelivery | None,
+    ) -> None:
+        arguments |= {"reference": after.reference, "revision": before.revision if before is not None else 0}
+        keys = self.keys
+        job_id = keys.reward_job(after.reference)
+        delivery_id = delivery.id if delivery is not None else ""
+        delivery_job = keys.delivery_job(delivery_id)
+        answer = await _CHANGE.run(
+            self._redis,
+            keys=[
+                keys.fulfilment(after.reference),
+                keys.journal(after.reference),
+                keys.personal(after.reference),
+                keys.done(after.reference),
+                keys.state(before.state if before is not None else after.state),
+                keys.state(after.state),
+                keys.customer(after.customer or ""),
+                *keys.job_parts(job_id),
+                *keys.job_parts(delivery_job),
+                keys.delivery(delivery_id),
+                keys.events,
+            ],
+            args=[msgspec.msgpack.encode(arguments), *blobs],
+        )
+        if answer[0] != b"written":
+            raise Stale(after.reference)
+
+    def _job(self, record: Fulfilment, step: JobStep, *, running: bool) -> dict[str, object]:
+        job: dict[str, object] = {"id": self.keys.reward_job(record.reference)}
+        match step:
+            case End():
+                job["step"] = "end"
+            case Due(at):
+                job |= {"step": "due", "running": running}
+                if at is not None:
+                    job["due_ms"] = int(at.timestamp() * 1000)
+        return job
+
+    def _delivery(self, delivery: SettledDelivery | None) -> dict[str, object] | None:
+        if delivery is None:
+            return None
+        return {
+            "job_id": self.keys.delivery_job(delivery.id),
+            "memory_ms": DELIVERY_MEMORY // timedelta(milliseconds=1),
+            "event": delivery.event,
+        }

@@ -1,0 +1,88 @@
+"""Every metric of the project in one place; labels are bounded sets and hold nothing personal.
+
+Each process exposes what it counted itself; the numbers of what waits stand in Redis, see `rewardpost stats`.
+"""
+
+from enum import StrEnum
+
+from prometheus_client import Counter, Histogram
+
+OTHER = "other"
+"""The label of whatever is not in a label's known set."""
+
+KNOWN_EVENT_TYPES = frozenset(
+    {
+        "customer.rewarded",
+        "redemption.rollback.succeeded",
+        "customer.redemption.rollback.succeeded",
+        "customer.deleted",
+    },
+)
+"""Event types that have a label of their own; the sender adds types without notice."""
+
+_QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+_LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
+
+
+class Answer(StrEnum):
+    """How the door answered a webhook."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    BAD_REQUEST = "bad_request"
+    UNAUTHORIZED = "unauthorized"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
+class JobOutcome(StrEnum):
+    """How one run of a job ended."""
+
+    DONE = "done"
+    DEFERRED = "deferred"
+    """It is not due yet, or waits for something; no attempt was spent."""
+    RETRIED = "retried"
+    SET_ASIDE = "set_aside"
+
+
+WEBHOOKS = Counter("rewardpost_webhooks", "Webhooks by how the door answered.", ["answer"])
+ACKNOWLEDGE_SECONDS = Histogram(
+    "rewardpost_webhook_acknowledge_seconds",
+    "From the last byte of a webhook to its acknowledgement.",
+    buckets=_QUICK,
+)
+BODY_BYTES = Histogram(
+    "rewardpost_webhook_body_bytes",
+    "Size of the bodies of acknowledged webhooks, decompressed.",
+    buckets=_SIZES,
+)
+DELIVERIES = Counter("rewardpost_deliveries", "Deliveries handled by event type and outcome.", ["type", "outcome"])
+JOBS = Counter("rewardpost_jobs", "Runs of jobs by task and outcome.", ["task", "outcome"])
+JOB_SECONDS = Histogram("rewardpost_job_seconds", "How long one run of a job took.", ["task"], buckets=_LONG)
+TRANSITIONS = Counter("rewardpost_fulfilment_transitions", "Fulfilments that entered a state.", ["state"])
+PROVIDER_CALLS = Counter(
+    "rewardpost_provider_calls",
+    "Calls to a provider by the class of their outcome.",
+    ["provider", "outcome"],
+)
+PROVIDER_CALL_SECONDS = Histogram(
+    "rewardpost_provider_call_seconds",
+    "How long one call to a provider took.",
+    ["provider"],
+    buckets=_LONG,
+)
+ADDRESS_LOOK_UPS = Counter(
+    "rewardpost_address_lookups",
+    "Address look-ups by source and outcome.",
+    ["source", "outcome"],
+)
+
+# A rate over a counter that is not there yet misses its first increase.
+for _answer in Answer:
+    WEBHOOKS.labels(_answer)
+
+
+def event_type_label(event_type: str) -> str:
+    """Return the label of an event type, which is any text that the sender chose."""
+    return event_type if event_type in KNOWN_EVENT_TYPES else OTHER

@@ -1,0 +1,69 @@
+#!lua flags=allow-oom
+-- Writes one change of a fulfilment, all of it or nothing: refused when the record is not the one it was decided on.
+-- KEYS: 1 record, 2 journal, 3 personal data, 4 bucket of done-markers, 5 index of the state before,
+--       6 index of the state after, 7 index of the customer,
+--       8-11 the reward's job: queue, payload, in-progress, retry,
+--       12-15 the delivery's job: the same; 16 marker of the settled delivery, 17 counts of events
+-- ARGV: 1 the change as msgpack (which knows no binary here): {reference, revision, customer, done, life_ms, forget_ms,
+--       job = {id, step, due_ms, running}, delivery = {job_id, memory_ms, event}}, 2 record (empty: it stays as it is),
+--       3 personal data (empty: it stays), 4 payload of the reward's job, then the journal's new entries
+--@include jobs
+local change = cmsgpack.unpack(ARGV[1])
+local current = redis.call('HMGET', KEYS[1], 'revision', 'record')
+local revision = tonumber(current[1] or '0')
+if revision ~= change.revision then
+  return {'stale', current[2]}
+end
+if revision == 0 then
+  local ended = redis.call('HGET', KEYS[4], change.reference)
+  if ended then
+    return {'done', ended}
+  end
+end
+
+local now_ms = time_ms()
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[1], 'revision', revision + 1, 'record', ARGV[2])
+  for i = 5, #ARGV do
+    redis.call('RPUSH', KEYS[2], ARGV[i])
+  end
+  redis.call('ZREM', KEYS[5], change.reference)
+  redis.call('ZADD', KEYS[6], now_ms, change.reference)
+  if change.customer then
+    redis.call('SADD', KEYS[7], change.reference)
+    redis.call('PEXPIRE', KEYS[7], change.life_ms)
+  end
+  if ARGV[3] ~= '' then
+    redis.call('SET', KEYS[3], ARGV[3])
+  end
+  if change.done then
+    redis.call('HSET', KEYS[4], change.reference, change.done)
+    redis.call('PEXPIRE', KEYS[1], change.life_ms)
+    redis.call('PEXPIRE', KEYS[2], change.life_ms)
+    redis.call('PEXPIRE', KEYS[3], change.forget_ms)
+    redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now_ms - change.life_ms)
+  else
+    redis.call('PERSIST', KEYS[1])
+    redis.call('PERSIST', KEYS[2])
+    redis.call('PERSIST', KEYS[3])
+  end
+end
+
+local job = change.job
+local job_keys = {KEYS[8], KEYS[9], KEYS[10], KEYS[11]}
+if job.step == 'end' then
+  end_job(job_keys, job.id)
+elseif job.step == 'due' then
+  enqueue_job(job_keys, job.id, ARGV[4], job.due_ms or now_ms)
+  if job.running then
+    redis.call('DEL', KEYS[10], KEYS[11])
+  end
+end
+
+local delivery = change.delivery
+if delivery then
+  end_job({KEYS[12], KEYS[13], KEYS[14], KEYS[15]}, delivery.job_id)
+  redis.call('SET', KEYS[16], '1', 'PX', delivery.memory_ms)
+  redis.call('HINCRBY', KEYS[17], delivery.event, 1)
+end
+return {'written', now_ms}
