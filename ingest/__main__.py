@@ -1,0 +1,54 @@
+"""The process of the door: `python -m ingest`, configured by its environment alone.
+
+Exit status 0 after SIGTERM or SIGINT, 1 when the address is not free, 2 when a setting is wrong. With
+`INGEST_PROCESSES` above 1 it only starts and ends others like itself, which it hands its socket as an argument.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+from ingest.processes import run_processes
+from ingest.serving import PortTaken, open_door
+from rewardpost import logs, settings
+from rewardpost.settings import Settings, SettingsError
+
+if sys.platform != "win32":
+    from uvloop import new_event_loop
+else:
+    from asyncio import new_event_loop
+
+
+def main(arguments: list[str]) -> int:
+    """Run the door until it is told to stop, and return the exit status."""
+    try:
+        configuration = settings.load(os.environ)
+        logs.configure(configuration.log_format, stream=sys.stdout)
+        logs.report_uncaught()
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_serve(configuration, int(arguments[0]) if arguments else None))
+    except SettingsError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 2
+    except PortTaken as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+
+
+async def _serve(configuration: Settings, inherited: int | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if configuration.ingest_processes > 1 and inherited is None:
+        return await run_processes(configuration, os.environ, stop)
+    listening = None if inherited is None else socket.socket(fileno=inherited)
+    async with open_door(configuration, listening):
+        await stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Writing deliveries with a deadline for the answer but none for the write: it is never cancelled half-way.
+
+Whether a write that is late was carried out, nobody can know; the sender's repeat finds it, or stores it.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Protocol
+
+from rewardpost import logs
+from rewardpost.connection import UNREACHABLE
+from rewardpost.delivery import Delivery
+from rewardpost.queue import Receipt
+
+_log = logs.get(__name__)
+
+
+class NotStored(Exception):  # noqa: N818 - named after what the sender has to be told
+    """The delivery is not known to be stored, and nothing may be acknowledged; the message says why."""
+
+
+class Store(Protocol):
+    """Where deliveries go; `rewardpost.queue.Queue` is the one in use."""
+
+    async def store(self, delivery: Delivery) -> Receipt:
+        """Store a delivery or recognise it; raises a member of `UNREACHABLE` when the outcome is not known."""
+
+
+class PendingWrites:
+    """The writes that are under way, at most `most` at a time."""
+
+    def __init__(self, store: Store, *, most: int) -> None:
+        self._store = store
+        self._most = most
+        self._writes: set[asyncio.Task[Receipt]] = set()
+
+    async def store(self, delivery: Delivery, *, until: float) -> Receipt:
+        """Write a delivery and wait for it until a time of the loop's clock.
+
+        Raises:
+            NotStored: it is late, the server refused it or is out of reach, or too many are waiting.
+        """
+        if len(self._writes) >= self._most:
+            raise NotStored("too many webhooks are waiting for Redis")
+        write = asyncio.create_task(self._store.store(delivery))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        remaining = max(0.0, until - asyncio.get_running_loop().time())
+        await asyncio.wait({write}, timeout=remaining)
+        if not write.done():
+            write.add_done_callback(_note_late_end)
+            raise NotStored("Redis did not answer in time")
+        try:
+            return write.result()
+        except UNREACHABLE as exc:
+            raise NotStored(f"Redis could not store it ({type(exc).__name__})") from exc
+
+    async def settle(self, patience: timedelta) -> None:
+        """Wait for what is under way, and give up what is not done by then."""
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=patience.total_seconds())
+        abandoned = list(self._writes)
+        for write in abandoned:
+            write.cancel()
+        await asyncio.gather(*abandoned, return_exceptions=True)
+
+
+def _note_late_end(write: asyncio.Task[Receipt]) -> None:
+    if write.cancelled():
+        return
+    exc = write.exception()
+    if exc is None:
+        _log.info("late_write_ended", outcome=write.result())
+    else:
+        _log.warning("late_write_failed", error=type(exc).__name__)
