@@ -1,0 +1,166 @@
+"""The composition root of a worker: settings in, arq's settings out, everything connected at start-up."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import arq.worker
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
+
+from rewardpost import codec, connection, logs, probes
+from rewardpost.changes import WORKER
+from rewardpost.connection import UNREACHABLE
+from rewardpost.dead_letters import DeadLetters
+from rewardpost.keys import Keys
+from rewardpost.ledger import Ledger
+from rewardpost.operations import Operations
+from rewardpost.queue import OPEN_DELIVERY, SHIP_REWARD, Queue
+from rewardpost.settings import Settings, SettingsError, load
+from worker.address_sources import registry as address_sources
+from worker.edge import JOB_TIMEOUT, Edge, EdgeWorker, Task
+from worker.heartbeat import Heartbeat
+from worker.providers import registry as providers
+from worker.providers.protocol import Provider
+from worker.ship_reward import ShipReward
+from worker.tasks import OpenDelivery, SetUnreadableAside
+
+CALL_TIMEOUT = timedelta(seconds=5)
+"""How long a worker waits for an answer of Redis."""
+FINISH_IN_HAND = timedelta(seconds=20)
+"""How long jobs may go on after SIGTERM before they are given back."""
+POLL = timedelta(milliseconds=100)
+HEALTH_RECORD = timedelta(seconds=10)
+"""How often arq writes the record that `arq --check` reads."""
+
+log = logs.get(__name__)
+
+
+class CannotStart(Exception):  # noqa: N818 - named after what it says to the operator
+    """The worker cannot start here; the message says what was expected."""
+
+
+class Workshop:
+    """All that one worker process holds; connects nothing before `open`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.key_prefix)
+        self.redis = connection.connect(settings.redis_url, call_timeout=CALL_TIMEOUT)
+        self.heartbeat = Heartbeat(Queue(self.redis, self.keys))
+        self.ledger = Ledger(self.redis, self.keys, retention=settings.retention)
+        self._edge = Edge(self.redis, self.keys, limit=settings.worker_max_attempts)
+        self._closing = contextlib.AsyncExitStack()
+        self._opened = False
+
+    def arq_settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of arq's worker."""
+        names = (OPEN_DELIVERY, SHIP_REWARD, codec.UNREADABLE)
+        return {
+            "functions": [self._edge.function(name) for name in names],
+            "queue_name": self.keys.queue,
+            "redis_pool": self.redis,
+            "redis_settings": connection.arq_settings(self.settings.redis_url),  # only `arq --check` reads it
+            "on_startup": self._on_startup,
+            "on_shutdown": self._on_shutdown,
+            "job_completion_wait": int(FINISH_IN_HAND.total_seconds()),
+            "max_jobs": self.settings.worker_max_jobs,
+            "job_timeout": JOB_TIMEOUT,
+            "poll_delay": POLL,
+            "health_check_interval": HEALTH_RECORD,
+            "job_serializer": codec.encode,
+            "job_deserializer": codec.decode,
+            "log_results": False,
+        }
+
+    async def open(self) -> None:
+        """Open the health routes and everything that the tasks call; once is enough, further calls do nothing.
+
+        Raises:
+            CannotStart: the port of the health routes is taken.
+        """
+        if self._opened:
+            return
+        self._opened = True
+        session = await self._closing.enter_async_context(_session(self.settings))
+        provider = providers.build(self.settings, session)
+        self._closing.push_async_callback(provider.close)
+        self._edge.tasks = {task.name: task for task in self._tasks(provider, session)}
+        await self._serve()
+        beating = asyncio.create_task(self.heartbeat.run())
+        self._closing.push_async_callback(_cancel, beating)
+
+    async def close(self) -> None:
+        """Say farewell and give back connections."""
+        with contextlib.suppress(*UNREACHABLE):
+            await Queue(self.redis, self.keys).farewell(self.heartbeat.worker)
+        await self._closing.aclose()
+
+    def _tasks(self, provider: Provider, session: ClientSession) -> list[Task]:
+        letters = DeadLetters(self.redis, self.keys)
+        operations = Operations(self.redis, self.keys, retention=self.settings.retention, by=WORKER)
+        sources = address_sources.build(self.settings, session)
+        return [
+            OpenDelivery(self.ledger, letters, operations, projects=self.settings.voucherify_project_ids),
+            ShipReward(self.ledger, provider, sources, self.settings),
+            SetUnreadableAside(self.ledger, letters),
+        ]
+
+    async def _serve(self) -> None:
+        if self.settings.worker_port is None:
+            return
+        app = web.Application()
+        app.add_routes(probes.routes(lambda: self.heartbeat.problem))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._closing.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, self.settings.worker_host, self.settings.worker_port)
+        try:
+            await site.start()
+        except OSError as exc:
+            raise CannotStart(
+                f"WORKER_PORT: expected a port that is free, {self.settings.worker_port} is taken; "
+                "0 takes a free one, empty switches the health routes off"
+            ) from exc
+        host, port = runner.addresses[0][:2]
+        log.info("worker_probes_opened", host=host, port=port)
+
+    async def _on_startup(self, _ctx: dict[Any, Any]) -> None:
+        logs.configure(self.settings.log_format, stream=sys.stderr)  # the `arq` command has configured its own
+        await self.open()
+        await self.ledger.installed()
+        await self.heartbeat.beat()
+        log.info("worker_started", worker=self.heartbeat.worker, provider=self.settings.provider)
+
+    async def _on_shutdown(self, _ctx: dict[Any, Any]) -> None:
+        await self.close()
+        log.info("worker_stopped", worker=self.heartbeat.worker)
+
+
+def worker_settings(environ: Mapping[str, str]) -> type:
+    """Return the class that `arq worker.WorkerSettings` asks for, and have arq start our worker with it.
+
+    Raises:
+        SystemExit: a setting is wrong; the message names it.
+    """
+    try:
+        workshop = Workshop(load(environ))
+    except SettingsError as exc:
+        raise SystemExit(f"worker: {exc}") from None
+    # arq's command names its own class; there is no setting for it. A test pins that this still works.
+    arq.worker.Worker = EdgeWorker  # type: ignore[misc] # the one thing of arq that is replaced
+    return type("WorkerSettings", (), workshop.arq_settings())
+
+
+def _session(settings: Settings) -> ClientSession:
+    # A job that waits for a connection would spend its call's deadline, so there are enough for all of them.
+    connector = TCPConnector(limit=2 * settings.worker_max_jobs)
+    return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,138 @@
+"""What a provider offers, and the outcomes it may report; a provider knows neither arq nor Redis.
+
+The core decides what follows from an outcome. A provider only classifies: applied, certainly not applied,
+refused, or unknown.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from rewardpost.addresses import PostalAddress
+
+
+class Guarantee(StrEnum):
+    """How a provider keeps a reference unique, which decides what may follow an unknown outcome."""
+
+    LEDGER = "ledger"
+    """Submitting is a change in our own ledger; there is nothing outside that could differ."""
+    UNIQUE_KEY = "unique_key"
+    """The provider refuses a second order with the same reference, and can be asked for it."""
+    NONE = "none"
+    """The provider may take the same reference twice; after an unknown outcome a person decides."""
+
+
+class Parcel(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider is asked to send: one unit of one article to one address."""
+
+    reference: str
+    """The provider's reference, generation included; at most 40 characters of `[A-Za-z0-9_-]`."""
+    redemption: str | None
+    customer: str | None
+    article: str
+    article_name: str
+    quantity: int = 1
+    address: PostalAddress
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order as a provider reports it."""
+
+    id: str
+    reference: str
+    live: bool
+    """False when the order was cancelled at the provider."""
+
+
+class Applied(msgspec.Struct, frozen=True, tag=True):
+    """The provider has the order."""
+
+    order: str
+    request: str = ""
+    """The provider's own id of the request, for its support."""
+
+
+class NotApplied(msgspec.Struct, frozen=True, tag=True):
+    """It is certain that the provider did not act; the same reference may be sent again."""
+
+    why: str
+    retry_after: timedelta | None = None
+    spends_attempt: bool = True
+    """False for what is no fault of the order: wrong credentials, a rate limit."""
+    request: str = ""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The provider will never take this order as it is."""
+
+    why: str
+    request: str = ""
+
+
+class Unknown(msgspec.Struct, frozen=True, tag=True):
+    """Nobody knows whether the provider acted; never treated as "not applied"."""
+
+    why: str
+    request: str = ""
+
+
+Outcome = Applied | NotApplied | Refused | Unknown
+
+
+class CannotTell(Exception):  # noqa: N818 - named after what it says, not that it is an error
+    """A look-up in doubt; the message says why, never what was looked for."""
+
+
+class Cancellation(StrEnum):
+    """How an attempt to cancel an order ended."""
+
+    CANCELLED = "cancelled"
+    TOO_LATE = "too_late"
+    UNSUPPORTED = "unsupported"
+    """The provider cannot be told; a person has to."""
+    UNKNOWN = "unknown"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a provider's self-check, for `rewardpost doctor`."""
+
+    ok: bool
+    what: str
+    todo: str = ""
+
+
+class Provider(Protocol):
+    """A way to get a parcel to a customer."""
+
+    name: str
+    guarantee: Guarantee
+    call_timeout: timedelta
+    """How long one call may take, from its recorded start to its deadline."""
+    look_up_lag: timedelta
+    """How long an order may stay invisible to `find` after the provider took it."""
+
+    async def submit(self, parcel: Parcel, deadline: datetime) -> Outcome:
+        """Write the order once, without any retry inside.
+
+        `deadline` is absolute, UTC, and is checked once more just before sending; what is sent after it could land
+        after a look-up that found nothing.
+        """
+
+    async def find(self, reference: str) -> Sequence[Order]:
+        """Return every order with exactly this reference, cancelled ones too; empty means proven absent.
+
+        Raises:
+            CannotTell: the provider could not be asked, or did not say; never treated as absent.
+        """
+
+    async def cancel(self, order: str) -> Cancellation:
+        """Ask the provider to cancel this order, once."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Say whether the provider could be used now: credentials, reachability; never writes."""
+
+    async def close(self) -> None:
+        """Give back connections."""
