@@ -1,0 +1,1 @@
+"""The command `rewardpost`: everything that a person does from a terminal or a script."""

@@ -1,0 +1,53 @@
+"""What tests of every kind share: a server of their own, a client of it, and the names of the keys."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from cli.embedded_server import EmbeddedServer
+from rewardpost.connection import connect
+from rewardpost.keys import DEFAULT_PREFIX, Keys
+
+_EXECUTABLE = os.environ.get("TEST_REDIS_SERVER")
+
+
+def _new_server() -> Iterator[EmbeddedServer]:
+    # Not pytest's tmp_path: its length could exceed what the path of a Unix socket may have.
+    with (
+        tempfile.TemporaryDirectory(prefix="rewardpost-") as directory,
+        EmbeddedServer(Path(directory), executable=Path(_EXECUTABLE) if _EXECUTABLE else None) as server,
+    ):
+        # EmbeddedServer has compared who answers with its child: this server is ours to write to.
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """A server private to this run; a test leaves it running and configured as it found it."""
+    yield from _new_server()
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server private to one test, which may freeze, kill and misconfigure it."""
+    yield from _new_server()
+
+
+@pytest.fixture
+async def redis(server: EmbeddedServer) -> AsyncIterator[ArqRedis]:
+    """A client of the session's server, which is empty."""
+    client = connect(server.url, call_timeout=timedelta(seconds=10))
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """The names of the keys of the default installation."""
+    return Keys(DEFAULT_PREFIX)
