@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from cli import surroundings
@@ -31,13 +31,13 @@ class Desk:
 
     settings: Settings
     keys: Keys
-    redis: ArqRedis
+    redis: Redis
     operations: Operations
     letters: DeadLetters
     queue: Queue
 
 
-def desk_of(settings: Settings, redis: ArqRedis, *, by: str) -> Desk:
+def desk_of(settings: Settings, redis: Redis, *, by: str) -> Desk:
     """Return a desk at an open connection; `by` stands in the journal."""
     keys = Keys(settings.key_prefix)
     return Desk(

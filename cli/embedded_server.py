@@ -164,6 +164,7 @@ class EmbeddedServer:
                     raise EmbeddedServerError(f"expected a server that runs, it ended with {process.returncode}")
                 try:
                     answering = client.info("server")["process_id"]
+                    client.ping()  # INFO answers while the data is still being loaded, PING does not
                 except redis.RedisError:  # not listening yet, or still loading its data
                     time.sleep(_POLL_SECONDS)
                     continue

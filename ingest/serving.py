@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from aiohttp import web
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from ingest.app import WRITES, create_app
 from rewardpost import logs
@@ -72,7 +72,7 @@ async def open_door(settings: Settings, listening: socket.socket | None = None) 
         _log.info("door_closing")
 
 
-def _connect(settings: Settings, *, call_timeout: timedelta) -> ArqRedis:
+def _connect(settings: Settings, *, call_timeout: timedelta) -> Redis:
     try:
         return connect(settings.redis_url, call_timeout=call_timeout)
     except ValueError as exc:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 DEMANDED: Mapping[str, str] = {
@@ -59,7 +59,7 @@ class DurabilityWatch:
     the door must; a worker goes on there, so that the server drains.
     """
 
-    def __init__(self, redis: ArqRedis, *, trust: bool, room: bool = False) -> None:
+    def __init__(self, redis: Redis, *, trust: bool, room: bool = False) -> None:
         self.problem: str | None = "Redis has not been looked at yet"
         self._redis = redis
         self._trust = trust

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from rewardpost.changes import Change, Due, End, JobStep
 from rewardpost.fulfilment import Entry, Fulfilment, Personal
@@ -57,7 +57,7 @@ class SettledDelivery(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger:
     """Reads and writes fulfilments."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, *, retention: timedelta) -> None:
+    def __init__(self, redis: Redis, keys: Keys, *, retention: timedelta) -> None:
         self.keys = keys
         self._redis = redis
         self._retention = retention

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from rewardpost import interventions
 from rewardpost.addresses import PostalAddress
@@ -28,7 +28,7 @@ class NotFound(Exception):  # noqa: N818 - an answer to a person, not a fault of
 class Operations:
     """The actions of one operator, whose name stands in the journal."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, *, retention: timedelta, by: str) -> None:
+    def __init__(self, redis: Redis, keys: Keys, *, retention: timedelta, by: str) -> None:
         self.ledger = Ledger(redis, keys, retention=retention)
         self._redis = redis
         self._keys = keys

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from rewardpost import codec
 from rewardpost.delivery import Delivery
@@ -51,7 +51,7 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
 class Queue:
     """Takes deliveries in, and tells how many jobs there are."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
 

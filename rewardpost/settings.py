@@ -126,7 +126,7 @@ def _raw(environ: Mapping[str, str], name: str, *, secret: bool) -> str | None:
     path = environ.get(f"{name}_FILE") if secret else None
     if not path:
         return environ.get(name)
-    if name in environ:
+    if environ.get(name, "").strip():  # compose files hand on what is unset as empty
         raise SettingsError(f"{name}: expected either {name} or {name}_FILE, both are set")
     try:
         return Path(path).read_text(encoding="utf-8").strip()

@@ -24,17 +24,16 @@ def main() -> int:
     """Run a worker; return its exit status."""
     try:
         settings = load(os.environ)
-    except SettingsError as exc:
-        sys.stderr.write(f"worker: {exc}\n")
-        return WRONG_SETTING
-    logs.configure(settings.log_format, stream=sys.stderr)
-    logs.report_uncaught()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
+        logs.configure(settings.log_format, stream=sys.stdout)
+        logs.report_uncaught()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(Workshop(settings)))
-        except CannotStart as exc:
-            sys.stderr.write(f"worker: {exc}\n")
-            return 1
+    except SettingsError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return WRONG_SETTING
+    except CannotStart as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
 
 
 async def _run(workshop: Workshop) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import arq.worker
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
+from arq.connections import ArqRedis
 
 from rewardpost import codec, connection, logs, probes
 from rewardpost.changes import WORKER
@@ -35,6 +36,8 @@ POLL = timedelta(milliseconds=100)
 HEALTH_RECORD = timedelta(seconds=10)
 """How often arq writes the record that `arq --check` reads."""
 
+_CANCEL_PATIENCE_SECONDS = 0.1
+
 log = logs.get(__name__)
 
 
@@ -43,12 +46,16 @@ class CannotStart(Exception):  # noqa: N818 - named after what it says to the op
 
 
 class Workshop:
-    """All that one worker process holds; connects nothing before `open`."""
+    """All that one worker process holds; connects nothing before `open`.
+
+    Raises:
+        SettingsError: `REDIS_URL` is none.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys(settings.key_prefix)
-        self.redis = connection.connect(settings.redis_url, call_timeout=CALL_TIMEOUT)
+        self.redis = _connect(settings)
         self.heartbeat = Heartbeat(Queue(self.redis, self.keys))
         self.ledger = Ledger(self.redis, self.keys, retention=settings.retention)
         self._edge = Edge(self.redis, self.keys, limit=settings.worker_max_attempts)
@@ -128,7 +135,7 @@ class Workshop:
         log.info("worker_probes_opened", host=host, port=port)
 
     async def _on_startup(self, _ctx: dict[Any, Any]) -> None:
-        logs.configure(self.settings.log_format, stream=sys.stderr)  # the `arq` command has configured its own
+        logs.configure(self.settings.log_format, stream=sys.stdout)  # the `arq` command has configured its own
         await self.open()
         await self.ledger.installed()
         await self.heartbeat.beat()
@@ -148,10 +155,17 @@ def worker_settings(environ: Mapping[str, str]) -> type:
     try:
         workshop = Workshop(load(environ))
     except SettingsError as exc:
-        raise SystemExit(f"worker: {exc}") from None
+        raise SystemExit(str(exc)) from None
     # arq's command names its own class; there is no setting for it. A test pins that this still works.
     arq.worker.Worker = EdgeWorker  # type: ignore[misc] # the one thing of arq that is replaced
     return type("WorkerSettings", (), workshop.arq_settings())
+
+
+def _connect(settings: Settings) -> ArqRedis:
+    try:
+        return connection.connect(settings.redis_url, call_timeout=CALL_TIMEOUT)
+    except ValueError as exc:
+        raise SettingsError(f"REDIS_URL: expected {exc}") from exc
 
 
 def _session(settings: Settings) -> ClientSession:
@@ -161,6 +175,6 @@ def _session(settings: Settings) -> ClientSession:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    while not task.done():  # redis-py can swallow a cancelling on Python 3.11
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_PATIENCE_SECONDS)

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import msgspec
-from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 from arq.worker import Function, Worker, func
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from rewardpost import logs, metrics
@@ -59,7 +59,7 @@ class Task(Protocol):
 class Edge:
     """Runs tasks as jobs."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, *, limit: int) -> None:
+    def __init__(self, redis: Redis, keys: Keys, *, limit: int) -> None:
         self._redis = redis
         self._keys = keys
         self.tasks: Mapping[str, Task] = {}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
@@ -22,7 +22,7 @@ class Script:
         self.text = _INCLUDE.sub(lambda match: _read(match[1]), _read(name))
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: ArqRedis, *, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - each script has its own answer
+    async def run(self, redis: Redis, *, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - each script has its own answer
         """Call the script; one that the server does not know (yet, or after SCRIPT FLUSH) is sent whole.
 
         Raises:

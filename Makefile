@@ -1,0 +1,49 @@
+# Everything here needs only Python 3.11 or newer with venv, and make.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check chaos test-redis lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(STAMP)  ## start everything on this machine and send the sample webhook
+	@exec $(BIN)/rewardpost dev
+
+test: $(STAMP)  ## run all tests that need nothing but this machine
+	$(PYTEST) --ignore=tests/chaos
+
+check: $(STAMP)  ## formatting, lint, types, import rules, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+chaos: $(STAMP)  ## run the long tests, in which processes are killed
+	$(PYTEST) tests/chaos --timeout 600
+
+test-redis: $(STAMP)  ## run the integration tests against redis-server, where it is installed
+	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) tests/integration
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "expected Python 3.11 or newer; name it with make PYTHON=…" >&2; exit 1; }
+	@echo "making the environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:  ## pin what pyproject.toml asks for
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--all-extras --output-file requirements-dev.lock pyproject.toml
+
+clean:  ## remove the environment and what tools have cached
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,242 @@
+"""A whole house for tests: server, door and workers as real processes, a sender that repeats, a receiver."""
+
+import asyncio
+import contextlib
+import hmac
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Self
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from arq.connections import ArqRedis
+
+from cli.embedded_server import EmbeddedServer
+from rewardpost.connection import connect
+from rewardpost.fulfilment import Fulfilment
+from rewardpost.keys import DEFAULT_PREFIX, Keys
+from rewardpost.operations import Operations
+from rewardpost.states import State
+from tests.builders import SOURCE_ID
+
+SECRET = "house-secret"
+_POLL_SECONDS = 0.1
+
+
+class House:
+    """One server, one door, some workers; each can be killed, and a killed door or worker is started anew."""
+
+    def __init__(self, server: EmbeddedServer, directory: Path, **environment: str) -> None:
+        self.server = server
+        self.port = _free_port()
+        self.log = directory / "house.log"
+        addresses = directory / "addresses.csv"
+        addresses.write_text(
+            "source_id,name,line_1,city,postal_code,country\n"
+            f"{SOURCE_ID},Tess Testperson,Probestrasse 7,Musterstadt,10117,DE\n",
+            encoding="utf-8",
+        )
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "REDIS_URL": server.tcp_url,
+            "INGEST_HOST": "127.0.0.1",
+            "INGEST_PORT": str(self.port),
+            "VOUCHERIFY_WEBHOOK_SECRETS": SECRET,
+            "WORKER_PORT": "",
+            "ADDRESS_FILE": str(addresses),
+            "SHIP_SINCE": "2020-01-01T00:00:00Z",
+            **environment,
+        }
+        self._stack = contextlib.AsyncExitStack()
+        self.door: Process
+        self.workers: list[Process] = []
+
+    async def open(self, *, workers: int = 1) -> None:
+        """Start the processes and wait until the door takes webhooks in."""
+        log = self._stack.enter_context(self.log.open("ab"))
+        self.door = await self._stack.enter_async_context(running("ingest", self._environment, log))
+        for _ in range(workers):
+            worker = await self._stack.enter_async_context(running("worker", self._environment, log))
+            self.workers.append(worker)
+        self.redis = connect(self.server.tcp_url, call_timeout=timedelta(seconds=30))
+        self._stack.push_async_callback(self.redis.aclose)
+        await until(self.ready)
+
+    async def close(self) -> None:
+        """End all processes."""
+        await self._stack.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where webhooks go."""
+        return f"http://127.0.0.1:{self.port}/webhooks/voucherify"
+
+    async def ready(self) -> bool:
+        """Say whether the door is ready."""
+        try:
+            async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/readyz") as answer:
+                return answer.status == 200
+        except ClientError:
+            return False
+
+    async def records(self) -> dict[str, Fulfilment]:
+        """Return all fulfilments by reference."""
+        operations = operations_of(self.redis)
+        return {record.reference: record async for record in operations.in_states(*State)}
+
+    async def drained(self) -> bool:
+        """Say whether nothing is left on the queue."""
+        return int(await self.redis.zcard(Keys(DEFAULT_PREFIX).queue)) == 0
+
+
+def operations_of(redis: ArqRedis) -> Operations:
+    """Return an operator's hands on the default installation."""
+    return Operations(redis, Keys(DEFAULT_PREFIX), retention=timedelta(days=30), by="operator:test")
+
+
+class Process:
+    """A process of ours that is started again when it ends, as compose does."""
+
+    def __init__(self, module: str, environment: dict[str, str], log: IO[bytes]) -> None:
+        self.starts = 0
+        self._module = module
+        self._environment = environment
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending = False
+
+    @property
+    def pid(self) -> int:
+        """The process id as it is now."""
+        if self._process is None:
+            raise RuntimeError("expected a started process")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it."""
+        self.starts += 1
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", self._module],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def kill(self) -> None:
+        """End it at once; whoever keeps it starts it anew."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def terminate(self, patience: float = 30) -> int:
+        """End it as an operator would, and return its exit status."""
+        self._ending = True
+        if self._process is None:
+            raise RuntimeError("expected a started process")
+        self._process.terminate()
+        return self._process.wait(patience)
+
+    async def keep(self) -> None:
+        """Start it again whenever it has ended."""
+        while not self._ending:
+            if self._process is None or self._process.poll() is not None:
+                self.start()
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def running(module: str, environment: dict[str, str], log: IO[bytes]) -> AsyncIterator[Process]:
+    """Keep a process running as long as the context lasts."""
+    process = Process(module, environment, log)
+    process.start()
+    keeping = asyncio.create_task(process.keep())
+    try:
+        yield process
+    finally:
+        keeping.cancel()
+        await asyncio.to_thread(process.terminate)
+
+
+@dataclass
+class Sender:
+    """Sends as Voucherify does, only faster: what was not acknowledged is sent again."""
+
+    url: str
+    answers: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+
+    async def send(self, session: ClientSession, body: bytes) -> int | None:
+        """Send once; return the status, or None where there was no answer."""
+        headers = {"X-Voucherify-Signature": hmac.digest(SECRET.encode(), body, "sha256").hex()}
+        started = time.monotonic()
+        try:
+            async with session.post(self.url, data=body, headers=headers) as answer:
+                await answer.read()
+        except (ClientError, OSError, TimeoutError):
+            return None
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        self.answers[answer.status] += 1
+        return answer.status
+
+    async def deliver(self, bodies: list[bytes], *, at_once: int) -> None:
+        """Send all of them until each has been acknowledged."""
+        waiting = iter(bodies)
+        async with ClientSession(timeout=ClientTimeout(total=10)) as session:
+
+            async def work() -> None:
+                for body in waiting:
+                    while await self.send(session, body) != 202:
+                        await asyncio.sleep(_POLL_SECONDS)
+
+            await asyncio.gather(*(work() for _ in range(at_once)))
+
+
+class Receiver:
+    """The operator's own system behind the `webhook` provider: counts what it is sent by reference."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/orders", self._take)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/orders"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.seen[request.headers["webhook-id"]] += 1
+        await request.read()
+        return web.Response(status=204)
+
+
+async def until(condition: object, *, patience: float = 60.0) -> None:
+    """Wait until an asynchronous condition holds.
+
+    Raises:
+        TimeoutError: it did not hold in time.
+    """
+    async with asyncio.timeout(patience):
+        while not await condition():  # type: ignore[operator] # any coroutine function without arguments
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
