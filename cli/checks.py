@@ -8,7 +8,6 @@ import aiohttp
 from redis.exceptions import ResponseError
 
 from cli.desk import Desk
-from cli.holds import holds_at_large
 from rewardpost import durability, logs
 from rewardpost.states import State
 from worker.address_sources import registry as address_sources
@@ -75,9 +74,7 @@ def kept(settings: Mapping[str, str], *, trust: bool) -> list[Finding]:
     for name, wanted in durability.DEMANDED.items():
         ok = settings.get(name) == wanted
         what = f"{name} is {settings.get(name, 'unknown')}" + ("" if ok else f", expected {wanted}")
-        todo = (
-            "" if ok else f"redis-cli CONFIG SET {name} {wanted}, and `{name} {wanted}` in the server's configuration"
-        )
+        todo = "" if ok else f"redis-cli CONFIG SET {name} {wanted}, and the same in the server's configuration file"
         if not ok and trust:
             todo += "; REDIS_DURABILITY=trust lets webhooks in all the same"
         findings.append(Finding(ok=ok, what=what, todo=todo))
@@ -173,16 +170,15 @@ async def dispatch(desk: Desk, _: aiohttp.ClientSession) -> Sequence[Finding]:
     if settings.dispatch == "hold":
         what = "DISPATCH=hold: a shadow run, nothing is dispatched"
         findings.append(Finding(ok=True, what=what, todo="DISPATCH=on, then rewardpost release everything"))
-    for scope, why in sorted((await holds_at_large(desk)).items()):
+    for scope, why in sorted((await desk.operations.holds()).items()):
         named = scope.replace(":", " ", 1)
         findings.append(Finding(ok=True, what=f"{named} is held: {why}", todo=f"rewardpost release {named}"))
     counts = await desk.operations.counts()
     gone = sum(counts[state] for state in (State.SUBMITTED, State.SHIPPED, State.DELIVERED))
     if len(findings) == 1 and settings.provider != "manual" and not gone:
         what = f"rewards go to {settings.provider} at once, and none has been dispatched yet"
-        findings.append(
-            Finding(ok=True, what=what, todo="to see the first ones before they go: rewardpost hold everything")
-        )
+        todo = "to look at the first ones before they go: rewardpost hold everything --reason …"
+        findings.append(Finding(ok=True, what=what, todo=todo))
     return findings
 
 

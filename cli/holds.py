@@ -68,7 +68,7 @@ def list_holds(*, as_json: bool) -> None:
     """List what is held at large; single held rewards: rewardpost list --held."""
 
     async def work(desk: Desk) -> dict[str, str]:
-        return await holds_at_large(desk)
+        return await desk.operations.holds()
 
     held = at_desk(work)
     if as_json:
@@ -125,12 +125,6 @@ def release_reward(*, reference: str, reason: str, by: str, as_json: bool) -> No
     _print_one(record, "released", as_json=as_json)
 
 
-async def holds_at_large(desk: Desk) -> dict[str, str]:
-    """Return what is held at large, with the reasons."""
-    found = await desk.redis.hgetall(desk.keys.holds)  # type: ignore[misc] # redis-py types both its clients with one signature
-    return {scope.decode(): why.decode() for scope, why in found.items()}
-
-
 def _hold(scope: str, reason: str, by: str) -> None:
     at_desk(lambda desk: desk.operations.hold_at_large(scope, reason), by=by)
     click.echo(f"held: {safe(_named(scope))}; to let it go on: rewardpost release {safe(_named(scope))}")
@@ -138,7 +132,7 @@ def _hold(scope: str, reason: str, by: str) -> None:
 
 def _release(scope: str, reason: str, by: str, *, dry_run: bool, as_json: bool) -> None:
     async def work(desk: Desk) -> tuple[bool, int]:
-        was_held = scope in await holds_at_large(desk)
+        was_held = scope in await desk.operations.holds()
         if dry_run:
             return was_held, await _print_references(_held_by(desk, scope), as_json=as_json)
         counts = await desk.operations.counts()

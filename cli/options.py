@@ -59,7 +59,7 @@ def _operator() -> str:
 
 reference_argument = click.argument("reference", metavar="REFERENCE", type=to_reference)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, whatever it is printed to.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 by_option = click.option(
     "--by",
@@ -73,7 +73,9 @@ by_option = click.option(
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
-def reason_option(default: str | None = None) -> Callable[[Command], Command]:
+def reason_option(default: str = "") -> Callable[[Command], Command]:
     """Return the option for the reason that stands in the journal; required where there is no default."""
-    said = f"Why, for the journal; default: {default}." if default else "Why, for the journal."
-    return click.option("--reason", type=to_line, metavar="TEXT", default=default, required=default is None, help=said)
+    if not default:
+        return click.option("--reason", type=to_line, metavar="TEXT", required=True, help="Why, for the journal.")
+    said = f"Why, for the journal; default: {default}."
+    return click.option("--reason", type=to_line, metavar="TEXT", default=default, help=said)

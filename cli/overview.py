@@ -31,7 +31,10 @@ UNDER_WAY = (
     "states",
     multiple=True,
     type=click.Choice([state.value for state in State]),
-    help="Only these states; may be given several times. Default: all that has not left or ended.",
+    metavar="STATE",
+    help="Only this state; may be given several times. Default: all that has not left or ended. States: "
+    + ", ".join(State)
+    + ".",
 )
 @click.option("--held", is_flag=True, help="Only what is held.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")

@@ -52,8 +52,13 @@ def write_note(folder: Path, variables: Mapping[str, str]) -> None:
 
 
 def remove_note(folder: Path) -> None:
-    """Take the word back."""
-    (folder / _NOTE).unlink(missing_ok=True)
+    """Take the word back, if it is ours."""
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if note["pid"] == os.getpid():
+        (folder / _NOTE).unlink(missing_ok=True)
 
 
 def read_note(folder: Path) -> dict[str, str]:

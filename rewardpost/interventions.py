@@ -21,7 +21,7 @@ def shipped(record: Fulfilment, tracking: str, *, by: str, now: datetime) -> Cha
     Raises:
         Refused: the reward is not in a state from which it can leave.
     """
-    if record.state is State.SHIPPED and tracking not in record.tracking:
+    if record.state is State.SHIPPED and tracking and tracking not in record.tracking:
         scribe = Scribe(record, by=by, now=now)
         return scribe.note("another tracking number", tracking=(*record.tracking, tracking)).done(Keep())
     _expect(record, "shipped", State.SUBMITTED, State.NEEDS_ATTENTION)
@@ -58,7 +58,9 @@ def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> C
     _expect_article(record)
     target = State.READY if has_address else State.NEEDS_ADDRESS
     # A reward set aside before its first call is also released from SHIP_SINCE: a person has looked at it.
-    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, provider_order=None).done(Due())
+    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, provider_order=None, released=True).done(
+        Due()
+    )
 
 
 def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:

@@ -84,6 +84,11 @@ class Operations:
             lambda view, record, _: interventions.release(record, why, by=self._by, now=view.now, for_good=True),
         )
 
+    async def holds(self) -> dict[str, str]:
+        """Return what is held at large, by scope, with the reasons."""
+        found = await self._redis.hgetall(self._keys.holds)  # type: ignore[misc] # redis-py types both its clients with one signature
+        return {scope.decode(): why.decode() for scope, why in found.items()}
+
     async def hold_at_large(self, scope: str, why: str) -> None:
         """Stop every dispatch of a scope (`everything`, `provider:<name>`, `article:<name>`) from now on."""
         await self._redis.hset(self._keys.holds, scope, f"{why} (by {self._by})")  # type: ignore[misc] # redis-py types both its clients with one signature

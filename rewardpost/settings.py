@@ -165,4 +165,6 @@ def _text_of(field: "dataclasses.Field[Any]", value: object) -> str:
 def without_password(address: str) -> str:
     """Return a URL as it may stand in a log: without user and password."""
     parts = urlsplit(address)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -5,15 +5,33 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from arq.connections import ArqRedis
 
 from cli.embedded_server import EmbeddedServer
+from rewardpost import logs
 from rewardpost.connection import connect
 from rewardpost.keys import DEFAULT_PREFIX, Keys
+from tests.suite_log import found_in
 
 _EXECUTABLE = os.environ.get("TEST_REDIS_SERVER")
+
+
+@pytest.fixture(scope="session")
+def suite_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
+    """The log of all that runs inside this process; at the end nothing personal may stand in any log of the run."""
+    directory = tmp_path_factory.getbasetemp()
+    with (directory / "suite.log").open("a", encoding="utf-8") as stream:
+        yield stream
+    assert found_in(directory) == set()
+
+
+@pytest.fixture(autouse=True)
+def _logged(suite_log: TextIO) -> None:
+    """Log into the suite's log, whatever the test before has configured."""
+    logs.configure("json", stream=suite_log)
 
 
 def _new_server() -> Iterator[EmbeddedServer]:

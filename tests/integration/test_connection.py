@@ -42,7 +42,7 @@ async def sentinel_of(server: EmbeddedServer, directory: Path) -> AsyncIterator[
     process = subprocess.Popen([server.executable, configuration, "--sentinel"], stdout=subprocess.DEVNULL)  # noqa: S603, ASYNC220 - the server under test; starting it does not wait
     try:
         async with client_of(f"redis://127.0.0.1:{port}") as sentinel, asyncio.timeout(10):
-            while not await _answers(sentinel):  # noqa: ASYNC110 - another process changes the condition
+            while not await _answers(sentinel):
                 await asyncio.sleep(0.02)
         yield port
     finally:
