@@ -1,5 +1,7 @@
 # Everything here needs only Python 3.11 or newer with venv, and make.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
+# The first that is there and new enough; a shim of a version manager may be there and not run.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
@@ -14,7 +16,7 @@ run: $(STAMP)  ## start everything on this machine and send the sample webhook
 	@exec $(BIN)/rewardpost dev
 
 test: $(STAMP)  ## run all tests that need nothing but this machine
-	$(PYTEST) --ignore=tests/chaos
+	$(PYTEST) -rs --ignore=tests/chaos
 
 check: $(STAMP)  ## formatting, lint, types, import rules, spelling
 	$(BIN)/ruff format --check .
@@ -27,18 +29,20 @@ chaos: $(STAMP)  ## run the long tests, in which processes are killed
 	$(PYTEST) tests/chaos --timeout 600
 
 test-redis: $(STAMP)  ## run the integration tests against redis-server, where it is installed
-	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) tests/integration
+	@command -v redis-server > /dev/null || { echo "expected redis-server on the PATH" >&2; exit 1; }
+	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) -rs tests/integration
 
 $(STAMP): requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@python="$(PYTHON)"; "$${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "expected Python 3.11 or newer; name it with make PYTHON=…" >&2; exit 1; }
 	@echo "making the environment in .venv"
-	@$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock:  ## pin what pyproject.toml asks for
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--output-file requirements.lock pyproject.toml
@@ -46,4 +50,4 @@ lock:  ## pin what pyproject.toml asks for
 		--all-extras --output-file requirements-dev.lock pyproject.toml
 
 clean:  ## remove the environment and what tools have cached
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis build dist
