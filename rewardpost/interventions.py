@@ -40,6 +40,7 @@ def set_address(record: Fulfilment, personal: Personal, address: PostalAddress, 
     """
     _expect(record, "given an address", State.NEEDS_ADDRESS, State.NEEDS_ATTENTION)
     _expect_certain(record)
+    _expect_no_order(record)
     _expect_article(record)
     return transitions.address_found(record, msgspec.structs.replace(personal, address=address), by=by, now=now)
 
@@ -55,12 +56,11 @@ def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> C
     if record.state in {State.READY, State.NEEDS_ADDRESS, State.RECEIVED, State.UNKNOWN}:
         return scribe.note(why, due=None).done(Due())
     _expect(record, "tried again", State.NEEDS_ATTENTION)
+    _expect_no_order(record)
     _expect_article(record)
     target = State.READY if has_address else State.NEEDS_ADDRESS
     # A reward set aside before its first call is also released from SHIP_SINCE: a person has looked at it.
-    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, provider_order=None, released=True).done(
-        Due()
-    )
+    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, released=True).done(Due())
 
 
 def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
@@ -105,7 +105,7 @@ def release(record: Fulfilment, why: str, *, by: str, now: datetime, for_good: b
     Raises:
         Refused: it is not held.
     """
-    if record.hold is None:
+    if record.hold is None or record.state in ENDS:
         raise Refused("it is not held; expected a held reward")
     released = record.released or for_good
     return Scribe(record, by=by, now=now).note(f"released: {why}", hold=None, released=released).done(Due())
@@ -122,6 +122,13 @@ def _expect_certain(record: Fulfilment) -> None:
         raise Refused(
             "the provider may hold an order for it; expected that to be settled first (retry, shipped or cancel)"
         )
+
+
+def _expect_no_order(record: Fulfilment) -> None:
+    if record.provider_order is not None:
+        raise Refused("the provider has an order for it; expected one that was never taken (shipped or cancel instead)")
+    if record.cancelling is not None:
+        raise Refused("it is to be cancelled; expected a reward that is wanted (cancel or discard instead)")
 
 
 def _expect_article(record: Fulfilment) -> None:

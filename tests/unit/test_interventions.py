@@ -73,6 +73,16 @@ def test_retry_refuses_what_has_been_sent_or_ended(state: State) -> None:
         interventions.retry(record(state), has_address=True, by="tess", now=NOW)
 
 
+@pytest.mark.parametrize("changes", [{"provider_order": "o1"}, {"cancelling": "rolled back"}])
+def test_nothing_is_sent_again_while_an_order_stands_or_a_cancelling(changes: dict[str, object]) -> None:
+    """A provider without a unique key would take a second order for the same reward."""
+    before = record(State.NEEDS_ATTENTION, **changes)
+    with pytest.raises(Refused):
+        interventions.retry(before, has_address=True, by="tess", now=NOW)
+    with pytest.raises(Refused):
+        interventions.set_address(before, Personal(), ADDRESS, by="tess", now=NOW)
+
+
 def test_retry_refuses_a_reward_without_an_article() -> None:
     """Nobody knows what to send."""
     with pytest.raises(Refused, match="article"):
