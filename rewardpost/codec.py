@@ -42,7 +42,8 @@ def decode(raw: bytes) -> dict[str, Any]:
         data = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
         data = None
-    if isinstance(data, dict) and (_is_job(data) or _RESULT_ONLY in data):
+    # A result has all that a job has. arq deletes, as broken, a job that lacks any of it.
+    if isinstance(data, dict) and _is_job(data):
         return data
     return {"t": None, "f": UNREADABLE, "a": (raw,), "k": {}, "et": 0}
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import msgspec
-from arq.constants import result_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 from arq.worker import Function, Worker, func
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -30,6 +30,7 @@ KEEP_RESULT = timedelta(minutes=5)
 
 _TASK_TIMEOUT = JOB_TIMEOUT - timedelta(seconds=5)  # ours strikes first, so that arq's never fails a job for good
 _REDIS_PAUSE_SECONDS = 0.5
+_NOT_OURS_PAUSE = timedelta(seconds=5)
 _NEVER = 10**9  # the edge counts tries itself; arq would drop the job
 _DEFER = Script("defer_job")
 
@@ -120,10 +121,11 @@ class Edge:
 
 
 class EdgeWorker(Worker):
-    """arq's worker, but for two things.
+    """arq's worker, but for three things.
 
     The end of a job has happened in the task's own script already: arq would delete the job by its id, and with it
-    a new one of that id which came in between. And a server that goes away does not end the process.
+    a new one of that id which came in between. A job that arq cannot run stays for a worker that can. And a server
+    that goes away does not end the process.
     """
 
     async def _poll_iteration(self) -> None:
@@ -133,6 +135,29 @@ class EdgeWorker(Worker):
             # A job that could not be started is free again when arq's mark on it expires.
             log.warning("redis_out_of_reach", error=type(exc).__name__)
             await asyncio.sleep(_REDIS_PAUSE_SECONDS)
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Start jobs; when Redis goes away in the middle, give back the slot that arq has taken for the next one."""
+        try:
+            await super().start_jobs(job_ids)
+        except UNREACHABLE:
+            self._release_sem_dec_counter_on_complete()
+            raise
+
+    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:  # noqa: ARG002 - arq's signature
+        """Leave the job to another worker: arq ends one here whose task it does not know, or that is gone already."""
+        log.warning("job_left_for_another_worker", job=job_id)
+        with contextlib.suppress(RedisError):  # it is free again when arq's mark on it expires
+            await _DEFER.run(
+                self.pool,
+                keys=[
+                    self.queue_name,
+                    job_key_prefix + job_id,
+                    in_progress_key_prefix + job_id,
+                    retry_key_prefix + job_id,
+                ],
+                args=[job_id, _NOT_OURS_PAUSE // timedelta(milliseconds=1), 1],
+            )
 
     async def finish_job(
         self,

@@ -40,12 +40,19 @@ class ShipReward:
     name = SHIP_REWARD
 
     def __init__(
-        self, ledger: Ledger, provider: Provider, sources: Sequence[AddressSource], settings: Settings
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        sources: Sequence[AddressSource],
+        settings: Settings,
+        *,
+        quiet_margin: timedelta = QUIET_MARGIN,
     ) -> None:
         self._ledger = ledger
         self._provider = provider
         self._sources = sources
         self._settings = settings
+        self._quiet_time = provider.look_up_lag + quiet_margin
 
     async def run(self, _job: Job, *args: Any) -> str:  # noqa: ANN401 - the reference
         """Take steps until the reward rests or waits; a step decided on an old record is decided anew."""
@@ -221,7 +228,7 @@ class ShipReward:
             holds=view.holds,
             provider=self._provider.name,
             guarantee=self._provider.guarantee,
-            quiet_time=self._provider.look_up_lag + QUIET_MARGIN,
+            quiet_time=self._quiet_time,
         )
 
     async def _forget(self, reference: str) -> str:

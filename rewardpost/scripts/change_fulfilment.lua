@@ -14,7 +14,7 @@ local revision = tonumber(current[1] or '0')
 if revision ~= change.revision then
   return {'stale', current[2]}
 end
-if revision == 0 then
+if revision == 0 and ARGV[2] ~= '' then
   local ended = redis.call('HGET', KEYS[4], change.reference)
   if ended then
     return {'done', ended}

@@ -10,14 +10,17 @@ local function end_job(keys, job_id)
 end
 
 -- Gives a running job back to the queue for a later time; `untry` takes back the try that arq has counted.
+-- One that has ended meanwhile leaves nothing behind.
 local function defer_job(keys, job_id, due_ms, untry)
   if redis.call('EXISTS', keys[2]) == 1 then
     redis.call('ZADD', keys[1], due_ms, job_id)
     if untry == 1 and redis.call('EXISTS', keys[4]) == 1 then
       redis.call('DECR', keys[4])
     end
+    redis.call('DEL', keys[3])
+  else
+    end_job(keys, job_id)
   end
-  redis.call('DEL', keys[3])
 end
 
 -- Enqueues a job, or moves the one that waits to the new time; a running one stays marked as running.

@@ -81,7 +81,7 @@ class Life(RuleBasedStateMachine):
     def time_passes_and_work(self, step: str) -> tuple[int, Outcome] | None:
         """Do what happens most often: a call's time is over, and a worker goes on."""
         self.time_passes(6)
-        return self.work(step)
+        return self._work(step)
 
     @rule()
     def rollback(self) -> None:
@@ -102,6 +102,9 @@ class Life(RuleBasedStateMachine):
     @rule(target=calls, step=st.sampled_from(["ok", "lost request", "lost answer", "late", "busy", "refuse"]))
     def work(self, step: str) -> tuple[int, Outcome] | None:
         """Let a worker take one step; a call's outcome is written down later, or never."""
+        return self._work(step)
+
+    def _work(self, step: str) -> tuple[int, Outcome] | None:
         if self.record is None:
             return None
         match shipping.next_action(self.record, now=self.now, policy=self.policy):
@@ -191,7 +194,7 @@ class Life(RuleBasedStateMachine):
         self.holds.clear()
         for _ in range(60):
             self.time_passes(4000)
-            call = self.work("ok")
+            call = self._work("ok")
             self.report(call)
         if self.record is not None:
             resting = ENDS | {State.SUBMITTED, State.SHIPPED, State.NEEDS_ATTENTION}
