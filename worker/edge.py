@@ -136,6 +136,18 @@ class EdgeWorker(Worker):
             log.warning("redis_out_of_reach", error=type(exc).__name__)
             await asyncio.sleep(_REDIS_PAUSE_SECONDS)
 
+    async def close(self) -> None:
+        """End as arq does, and no less while Redis is away: what cannot be given back is free again by itself."""
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        self.tasks.clear()
+        try:
+            await super().close()
+        except UNREACHABLE as exc:
+            log.warning("redis_out_of_reach", error=type(exc).__name__)
+            if self.on_shutdown:
+                await self.on_shutdown(self.ctx)
+            await self.pool.aclose(close_connection_pool=True)
+
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Start jobs; when Redis goes away in the middle, give back the slot that arq has taken for the next one."""
         try:

@@ -16,7 +16,7 @@ from rewardpost.fulfilment import Fulfilment
 from rewardpost.ledger import Ledger, Stale, View
 from rewardpost.queue import SHIP_REWARD
 from rewardpost.settings import Settings
-from rewardpost.states import ENDS, State
+from rewardpost.states import SETTLED, State
 from worker import shipping
 from worker.address_sources.look_up import look_up
 from worker.address_sources.protocol import AddressSource, Customer, TryLater
@@ -78,7 +78,7 @@ class ShipReward:
             if record is None:
                 return await self._forget(reference)
             try:
-                if record.state in ENDS or record.state is State.NEEDS_ATTENTION:
+                if record.state in SETTLED or record.state is State.NEEDS_ATTENTION:
                     await self._ledger.end_job(record)
                 else:
                     await self._apply(transitions.wants_attention(record, why, now=view.now), record)

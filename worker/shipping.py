@@ -85,7 +85,7 @@ def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
         case State.UNKNOWN:
             return _unknown(record, now=now, policy=policy)
         case _:  # SUBMITTED
-            return _submitted(record)
+            return _submitted(record, now=now, policy=policy)
 
 
 def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
@@ -121,6 +121,9 @@ def _dispatching(record: Fulfilment, *, now: datetime) -> Action:
 
 
 def _unknown(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
+    if record.provider != policy.provider:
+        why = f"{record.provider} may have the order ({record.why}), but PROVIDER is {policy.provider} by now"
+        return transitions.wants_attention(record, why, now=now)
     if policy.guarantee is not Guarantee.UNIQUE_KEY:
         why = f"{record.provider} cannot say whether it has the order ({record.why})"
         return transitions.wants_attention(record, why, now=now)
@@ -129,9 +132,12 @@ def _unknown(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     return Wait(record.deadline + policy.quiet_time)
 
 
-def _submitted(record: Fulfilment) -> Action:
+def _submitted(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     if record.cancelling is None:
         return Rest()
+    if record.provider != policy.provider:
+        why = f"to be cancelled, but PROVIDER is {policy.provider} by now: cancel it at {record.provider} by hand"
+        return transitions.wants_attention(record, why, now=now)
     return LookUp() if record.cancel_sent else CancelOrder()
 
 
