@@ -272,3 +272,28 @@ async def test_work_that_fails_again_and_again_is_set_aside(redis: ArqRedis, key
     assert not await here.queued()
     retried = interventions.retry(record, has_address=False, by="tess", now=datetime.now(UTC))
     assert retried.record.state is State.NEEDS_ADDRESS
+
+
+async def test_the_job_of_a_reward_whose_record_has_expired_ends(redis: ArqRedis, keys: Keys) -> None:
+    """Only the done-marker is left: there is nothing to do, and nothing is tried again and again."""
+    here = bench(redis, keys)
+    await here.open()
+    await here.work_until(State.SUBMITTED)
+    await here.operations.shipped(REFERENCE, "T1")
+    await redis.delete(keys.fulfilment(REFERENCE))
+    await redis.zadd(keys.queue, {keys.reward_job(REFERENCE): 1})
+    assert await here.work() == "gone"
+    assert not await here.queued()
+    assert await here.worker().set_aside(Job(id="j", attempt=12), "12 attempts failed", REFERENCE) == "gone"
+    assert here.provider.calls == 1
+
+
+async def test_what_has_been_shipped_is_not_set_aside(redis: ArqRedis, keys: Keys) -> None:
+    """A job that was woken and failed has no say over a parcel that has left."""
+    here = bench(redis, keys)
+    await here.open()
+    await here.work_until(State.SUBMITTED)
+    await here.operations.shipped(REFERENCE, "T1")
+    await here.worker().set_aside(Job(id="j", attempt=12), "12 attempts failed", REFERENCE)
+    assert (await here.record()).state is State.SHIPPED
+    assert not await here.queued()

@@ -239,3 +239,23 @@ def test_an_order_that_landed_after_the_cancelling_is_cancelled_as_well() -> Non
     ended = shipping.after_cancel_look_up(before, [DEAD], now=NOW)
     assert (again.record.provider_order, again.record.cancel_sent, again.job) == ("o9", False, Due())
     assert ended.record.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        (State.UNKNOWN, {"uncertain": True}),
+        (State.SUBMITTED, {"cancelling": "x", "provider_order": "o1"}),
+        (State.SUBMITTED, {"cancelling": "x", "provider_order": "o1", "cancel_sent": True}),
+    ],
+)
+def test_another_provider_is_not_asked_about_the_order(
+    state: State, changes: dict[str, object], guarantee: Guarantee
+) -> None:
+    """After PROVIDER has changed, the new one's "no such order" proves nothing: a person is told where to look."""
+    policy = replace(POLICY, provider="other", guarantee=guarantee)
+    change = decide(state, policy, deadline=NOW - timedelta(days=1), **changes)
+    assert isinstance(change, Change)
+    assert change.record.state is State.NEEDS_ATTENTION
+    assert "PROVIDER is other by now" in change.record.why
