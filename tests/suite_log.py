@@ -8,7 +8,7 @@ from tests import builders, door_client, house
 
 _PERSONAL_KEYS = frozenset({"name", "email", "source_id", "phone", "code"})
 _PERSONAL_PARENTS = frozenset({"customer", "holder", "voucher", "data"})
-_ADDRESS = frozenset({"Tess Testperson", "Probestrasse", "Musterstadt", "10117"})
+_ADDRESS = frozenset({"Tess Testperson", "Probestrasse", "Musterstadt"})  # its postal code is too much like a time
 _PIECES_OF_BODIES = frozenset({'"redemption":', '\\"redemption\\"', "loyalty_card", "target_url", "assignment_id"})
 
 
