@@ -26,6 +26,7 @@ from rewardpost.connection import connect
 from rewardpost.settings import SettingsError
 from rewardpost.states import State
 
+_CANCEL_PATIENCE_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -72,8 +73,10 @@ class _Day:
         try:
             await asyncio.wait({inside, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            inside.cancel()
             stopping.cancel()
+            while not inside.done():  # redis-py can swallow a cancelling on Python 3.11
+                inside.cancel()
+                await asyncio.wait({inside}, timeout=_CANCEL_PATIENCE_SECONDS)
             failures = await asyncio.gather(inside, return_exceptions=True)
             await self._close(house)
         for failure in failures:

@@ -37,9 +37,12 @@ def main() -> int:
 
 
 async def _run(workshop: Workshop) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # arq's worker puts its own in their place when it is made
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await workshop.open()
-        if not await _redis_is_there(workshop):
+        if not await _redis_is_there(workshop, stop):
             return 0
         return await _work(EdgeWorker(**workshop.arq_settings()))
     finally:
@@ -62,16 +65,12 @@ async def _work(worker: EdgeWorker) -> int:
     return 0
 
 
-async def _redis_is_there(workshop: Workshop) -> bool:
+async def _redis_is_there(workshop: Workshop, stop: asyncio.Event) -> bool:
     """Wait until Redis answers; False when a signal comes first."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     while not stop.is_set():
         await workshop.heartbeat.beat()
         if workshop.heartbeat.problem is None:
-            return True
+            return not stop.is_set()
         try:
             await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
         except TimeoutError:

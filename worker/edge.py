@@ -129,6 +129,8 @@ class EdgeWorker(Worker):
     """
 
     async def _poll_iteration(self) -> None:
+        if self.main_task is not None and self.main_task.cancelling():
+            raise asyncio.CancelledError  # redis-py can swallow the first one on Python 3.11, and arq cancels once
         try:
             await super()._poll_iteration()
         except UNREACHABLE as exc:

@@ -239,3 +239,24 @@ async def test_a_worker_that_is_closed_while_redis_is_away_closes(own_server: Em
         own_server.kill()
     await worker.close()
     assert len(said) == 1
+
+
+async def test_a_cancelling_that_redis_py_swallows_still_ends_the_worker(redis: ArqRedis, keys: Keys) -> None:
+    """On Python 3.11 a cancelling can get lost inside a call to Redis; the worker ends at its next look."""
+
+    class Swallowing(EdgeWorker):
+        async def heart_beat(self) -> None:
+            assert self.main_task is not None
+            self.main_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+
+    edge = Edge(redis, keys, limit=1)
+    worker = Swallowing(
+        functions=[edge.function("any")], queue_name=keys.queue, redis_pool=redis, handle_signals=False, poll_delay=0.01
+    )
+    running = asyncio.create_task(worker.async_run())
+    done, _ = await asyncio.wait({running}, timeout=5)
+    running.cancel()
+    assert done == {running}
+    assert running.cancelled()

@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
             self.late.remove(landing)
             self.provider.act("lost answer", landing[1])
 
-    @rule(target=calls, step=st.sampled_from(["ok", "lost request", "lost answer", "late", "busy", "refuse"]))
+    @rule(target=calls, step=st.sampled_from(["ok", "lost request", "lost answer", "late", "reset", "busy", "refuse"]))
     def work(self, step: str) -> tuple[int, Outcome] | None:
         """Let a worker take one step; a call's outcome is written down later, or never."""
         return self._work(step)
@@ -211,9 +211,12 @@ class Life(RuleBasedStateMachine):
         assert not self.holds
         self._write(transitions.begin_dispatch(record, "fake", deadline=self.now + CALL, now=self.now))
         token = self.record.token if self.record is not None else 0
-        if step == "late":
+        if step in {"late", "reset"}:
             self.late.append((self.now + CALL, REFERENCE))
-            return token, self.provider.act("lost request", REFERENCE)
+            call = (token, self.provider.act("lost request", REFERENCE))
+            if step == "reset":  # the connection broke at once, and what was written to it arrives all the same
+                self.report(call)
+            return call
         return token, self.provider.act(step, REFERENCE)
 
     def _look_up(self) -> None:
