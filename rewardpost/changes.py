@@ -38,6 +38,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     job: JobStep
     personal: Personal | None = None
     """Replaces what is kept, when given."""
+    while_held: str | None = None
+    """A scope that must still be held at large when this is written; otherwise it is stale."""
+    unless_held: tuple[str, ...] = ()
+    """Scopes of which none may be held at large when this is written; otherwise it is stale."""
 
 
 class Scribe:

@@ -111,6 +111,17 @@ def release(record: Fulfilment, why: str, *, by: str, now: datetime, for_good: b
     return Scribe(record, by=by, now=now).note(f"released: {why}", hold=None, released=released).done(Due())
 
 
+def erase(record: Fulfilment, *, by: str, now: datetime) -> Change:
+    """Forget what is personal about a reward; whoever decides on what it was has to decide anew.
+
+    Raises:
+        Refused: its parcel is on its way, and whoever sends it needs the address.
+    """
+    if record.state in {State.DISPATCHING, State.UNKNOWN, State.SUBMITTED}:
+        raise Refused(f"it is {record.state}; its address is needed until the parcel has left")
+    return Scribe(record, by=by, now=now).note("what is personal was erased").done(Keep(), Personal())
+
+
 def _expect(record: Fulfilment, participle: str, *allowed: State) -> None:
     if record.state not in allowed:
         wanted = " or ".join(sorted(state.value for state in allowed))

@@ -100,6 +100,8 @@ class Ledger:
             "life_ms": RECORD_LIFE // timedelta(milliseconds=1),
             "forget_ms": self._retention // timedelta(milliseconds=1),
             "delivery": self._delivery(delivery),
+            "while_held": change.while_held,
+            "unless_held": change.unless_held,
         }
         blobs = [
             msgspec.msgpack.encode(after),
@@ -178,6 +180,7 @@ class Ledger:
                 *keys.job_parts(delivery_job),
                 keys.delivery(delivery_id),
                 keys.events,
+                keys.holds,
             ],
             args=[msgspec.msgpack.encode(arguments), *blobs],
         )

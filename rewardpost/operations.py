@@ -18,7 +18,6 @@ SCOPES = ("everything", "provider", "article")
 """What can be held at large; a single reward is held in its own record."""
 
 _PAGE = 500
-_KEEP_AT = frozenset({State.DISPATCHING, State.UNKNOWN, State.SUBMITTED})
 
 
 class NotFound(Exception):  # noqa: N818 - an answer to a person, not a fault of the program
@@ -122,12 +121,20 @@ class Operations:
 
     async def erase_customer(self, customer: str) -> int:
         """Erase what is personal about a customer, but for parcels on their way; return for how many rewards."""
-        erased = 0
         members = await self._redis.smembers(self._keys.customer(customer))  # type: ignore[misc] # the same
-        for record in await self._records(sorted(members)):
-            if record.state not in _KEEP_AT:
-                erased += int(await self._redis.delete(self._keys.personal(record.reference)))
-        return erased
+        return sum([await self._erase(reference.decode()) for reference in sorted(members)])
+
+    async def _erase(self, reference: str) -> bool:
+        def decide(view: View, record: Fulfilment, personal: Personal) -> Change:
+            if personal == Personal():
+                raise interventions.Refused("there is nothing left to erase")
+            return interventions.erase(record, by=self._by, now=view.now)
+
+        try:
+            await self._change(reference, decide)
+        except (interventions.Refused, NotFound):
+            return False
+        return True
 
     async def _release_held(self, reference: str, why: str, sources: set[str]) -> Fulfilment | None:
         def decide(view: View, record: Fulfilment, _: Personal) -> Change:

@@ -92,10 +92,16 @@ def address_wanted(record: Fulfilment, why: str, *, now: datetime) -> Change:
     return scribe.move(State.NEEDS_ADDRESS, why).done(End())
 
 
-def put_on_hold(record: Fulfilment, hold: Hold, *, by: str, now: datetime) -> Change:
-    """Set the flag that stops the dispatch; the state stays."""
+def scopes(record: Fulfilment, provider: str) -> tuple[str, ...]:
+    """Return what a hold at large may be about so that it stops this reward, the widest first."""
+    return "everything", f"provider:{provider}", f"article:{record.article}"
+
+
+def put_on_hold(record: Fulfilment, hold: Hold, *, by: str, now: datetime, at_large: bool = False) -> Change:
+    """Set the flag that stops the dispatch; the state stays. A hold at large that is lifted meanwhile sets none."""
     job = End() if by == WORKER else Keep()
-    return Scribe(record, by=by, now=now).note(f"held: {hold.why}", hold=hold).done(job)
+    change = Scribe(record, by=by, now=now).note(f"held: {hold.why}", hold=hold).done(job)
+    return msgspec.structs.replace(change, while_held=hold.source if at_large else None)
 
 
 def cancelled_before_dispatch(record: Fulfilment, *, now: datetime) -> Change:
@@ -105,16 +111,16 @@ def cancelled_before_dispatch(record: Fulfilment, *, now: datetime) -> Change:
 
 
 def begin_dispatch(record: Fulfilment, provider: str, *, deadline: datetime, now: datetime) -> Change:
-    """Record "about to call", with a new token, before the call is made."""
-    scribe = Scribe(record, by=WORKER, now=now)
-    return scribe.move(
+    """Record "about to call", with a new token, before the call is made, unless a hold comes first."""
+    scribe = Scribe(record, by=WORKER, now=now).move(
         State.DISPATCHING,
         f"about to call {provider}",
         provider=provider,
         deadline=deadline,
         token=record.token + 1,
         attempts=record.attempts + 1,
-    ).done(Keep())
+    )
+    return msgspec.structs.replace(scribe.done(Keep()), unless_held=scopes(record, provider))
 
 
 def submitted(
@@ -137,7 +143,7 @@ def submit_at_once(record: Fulfilment, provider: str, order: str, *, now: dateti
     """Go through DISPATCHING in one write: for a provider whose order is nothing but this very record."""
     begun = begin_dispatch(record, provider, deadline=now, now=now)
     ended = submitted(begun.record, order, now=now, why="on the packing list")
-    return msgspec.structs.replace(ended, entries=begun.entries + ended.entries)
+    return msgspec.structs.replace(ended, entries=begun.entries + ended.entries, unless_held=begun.unless_held)
 
 
 def not_applied(

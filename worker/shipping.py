@@ -92,7 +92,7 @@ def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
     """Return what forbids a dispatch, the widest reason first."""
     if not policy.dispatch:
         return Hold(source="dispatch", why="shadow run (DISPATCH=hold)")
-    for source in ("everything", f"provider:{policy.provider}", f"article:{record.article}"):
+    for source in transitions.scopes(record, policy.provider):
         if source in policy.holds:
             return Hold(source=source, why=policy.holds[source])
     if record.released:
@@ -109,7 +109,8 @@ def _ready(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
         return Rest()
     hold = hold_for(record, policy)
     if hold is not None:
-        return transitions.put_on_hold(record, hold, by=WORKER, now=now)
+        at_large = hold.source in policy.holds
+        return transitions.put_on_hold(record, hold, by=WORKER, now=now, at_large=at_large)
     return Dispatch()
 
 

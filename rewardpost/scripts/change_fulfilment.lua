@@ -3,8 +3,10 @@
 -- KEYS: 1 record, 2 journal, 3 personal data, 4 bucket of done-markers, 5 index of the state before,
 --       6 index of the state after, 7 index of the customer,
 --       8-11 the reward's job: queue, payload, in-progress, retry,
---       12-15 the delivery's job: the same; 16 marker of the settled delivery, 17 counts of events
+--       12-15 the delivery's job: the same; 16 marker of the settled delivery, 17 counts of events,
+--       18 holds at large
 -- ARGV: 1 the change as msgpack (which knows no binary here): {reference, revision, customer, done, life_ms, forget_ms,
+--       while_held, unless_held,
 --       job = {id, step, due_ms, running}, delivery = {job_id, memory_ms, event}}, 2 record (empty: it stays as it is),
 --       3 personal data (empty: it stays), 4 payload of the reward's job, then the journal's new entries
 --@include jobs
@@ -18,6 +20,15 @@ if revision == 0 and ARGV[2] ~= '' then
   local ended = redis.call('HGET', KEYS[4], change.reference)
   if ended then
     return {'done', ended}
+  end
+end
+
+if change.while_held and redis.call('HEXISTS', KEYS[18], change.while_held) == 0 then
+  return {'stale'}
+end
+for _, scope in ipairs(change.unless_held or {}) do
+  if redis.call('HEXISTS', KEYS[18], scope) == 1 then
+    return {'stale'}
   end
 end
 

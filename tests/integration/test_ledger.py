@@ -13,7 +13,7 @@ from rewardpost.addresses import PostalAddress
 from rewardpost.changes import Change, Due
 from rewardpost.connection import connect
 from rewardpost.delivery import Delivery, delivery_id
-from rewardpost.fulfilment import Fulfilment, Opening, Personal
+from rewardpost.fulfilment import Fulfilment, Hold, Opening, Personal
 from rewardpost.keys import Keys
 from rewardpost.ledger import Ledger, SettledDelivery, Stale
 from rewardpost.queue import Queue, Receipt
@@ -206,3 +206,30 @@ async def test_a_job_that_waits_is_run_now_and_one_that_runs_stays_marked(
     assert score is not None
     assert score <= datetime.now(UTC).timestamp() * 1000 + 1
     assert await redis.exists(keys.in_progress(job)) == 1
+
+
+async def test_a_hold_that_comes_first_stops_the_dispatch_that_was_decided_before_it(
+    ledger: Ledger, redis: ArqRedis, keys: Keys
+) -> None:
+    """There is no moment between a hold and the last dispatch: "about to call" is refused, and decided anew."""
+    record = await opened(ledger)
+    found = transitions.address_found(record, Personal(address=ADDRESS), by="worker", now=NOW)
+    ready = await ledger.apply(found, before=record)
+    for scope in transitions.scopes(ready, "webhook"):
+        await redis.hset(keys.holds, scope, "x")  # type: ignore[misc] # redis-py types both its clients with one signature
+        with pytest.raises(Stale):
+            await ledger.apply(transitions.begin_dispatch(ready, "webhook", deadline=NOW, now=NOW), before=ready)
+        await redis.hdel(keys.holds, scope)  # type: ignore[misc] # the same
+    begun = transitions.begin_dispatch(ready, "webhook", deadline=NOW, now=NOW)
+    assert (await ledger.apply(begun, before=ready)).state is State.DISPATCHING
+
+
+async def test_a_hold_that_was_lifted_meanwhile_holds_nothing(ledger: Ledger) -> None:
+    """A worker that had read the hold before it was released cannot leave a reward behind in it."""
+    record = await opened(ledger)
+    hold = Hold(source="everything", why="stock-taking")
+    with pytest.raises(Stale):
+        await ledger.apply(
+            transitions.put_on_hold(record, hold, by="worker", now=NOW, at_large=True), before=record, running=True
+        )
+    assert (await ledger.load(REFERENCE)).record == record

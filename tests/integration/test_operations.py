@@ -12,6 +12,7 @@ from rewardpost.addresses import PostalAddress
 from rewardpost.changes import WORKER
 from rewardpost.fulfilment import Fulfilment, Hold, Opening, Personal
 from rewardpost.keys import Keys
+from rewardpost.ledger import Stale
 from rewardpost.operations import NotFound, Operations
 from rewardpost.states import State
 
@@ -171,6 +172,16 @@ async def test_erasing_a_customer_spares_parcels_on_their_way(
     assert await desk.operations.erase_customer("cust_1") == int(erased)
     assert (await desk.ledger.personal(record.reference) == Personal()) is erased
     assert await desk.ledger.personal(other.reference) != Personal()
+
+
+async def test_an_address_that_was_being_looked_up_is_not_written_back(desk: Desk) -> None:
+    """A worker that decided before the erasing is refused, and what is personal stays erased."""
+    record = await desk.open("r_1")
+    found = transitions.address_found(record, Personal(name="Tess"), by="worker", now=datetime.now(UTC))
+    await desk.operations.erase_customer("cust_1")
+    with pytest.raises(Stale):
+        await desk.ledger.apply(found, before=record, running=True)
+    assert await desk.ledger.personal(record.reference) == Personal()
 
 
 async def test_rewards_are_counted_and_listed_by_state(desk: Desk) -> None:
