@@ -62,9 +62,9 @@ class OpenDelivery:
     async def _carry_out(self, job: Job, delivery: Delivery, decision: Decision) -> str:
         match decision:
             case OpenReward():
-                return await self._open(delivery, decision)
+                return await self._open(job, delivery, decision)
             case RollBack():
-                return await self._roll_back(delivery, decision)
+                return await self._roll_back(job, delivery, decision)
             case EraseCustomer():
                 return await self._erase(job, delivery, decision)
             case Count():
@@ -73,14 +73,12 @@ class OpenDelivery:
             case SetAside(code=code, why=why):
                 return await self._set_aside(job, code, why)
 
-    async def _open(self, delivery: Delivery, decision: OpenReward) -> str:
+    async def _open(self, job: Job, delivery: Delivery, decision: OpenReward) -> str:
         settled = SettledDelivery(id=delivery.id, event=metrics.event_type_label(decision.event_type))
         while True:
             view = await self._ledger.load(decision.reference)
             if view.record is not None or view.done is not None:
-                await self._dead_letters.settle(
-                    self._ledger.keys.delivery_job(delivery.id), delivery.id, event=settled.event
-                )
+                await self._settle(job, delivery, decision.event_type)
                 return "duplicate_reward"
             try:
                 await self._ledger.apply(
@@ -93,7 +91,7 @@ class OpenDelivery:
             log.info("reward_opened", reference=decision.reference, delivery=delivery.id, kind=decision.kind)
             return "opened"
 
-    async def _roll_back(self, delivery: Delivery, decision: RollBack) -> str:
+    async def _roll_back(self, job: Job, delivery: Delivery, decision: RollBack) -> str:
         settled = SettledDelivery(id=delivery.id, event=metrics.event_type_label(decision.event_type))
         while True:
             view = await self._ledger.load(decision.reference)
@@ -103,8 +101,7 @@ class OpenDelivery:
             elif view.done is None:
                 change = transitions.roll_back_unknown(decision.reference, decision.redemption, now=view.now)
             if change is None:
-                job_id = self._ledger.keys.delivery_job(delivery.id)
-                await self._dead_letters.settle(job_id, delivery.id, event=settled.event)
+                await self._settle(job, delivery, decision.event_type)
                 return "nothing_to_roll_back"
             try:
                 await self._ledger.apply(change, before=view.record, delivery=settled)
