@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rewardpost.addresses import AddressDraft
+from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
 from worker.address_sources.protocol import Answer, Customer, Found, NotFound, TryLater
 from worker.address_sources.voucherify import LARGEST_ANSWER, Voucherify
 
@@ -37,8 +38,6 @@ ADA = {
     "unexpected": {"nested": [None]},
     "object": "customer",
 }
-
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Voucherify:
@@ -99,29 +98,7 @@ def _source(session: aiohttp.ClientSession, url: str) -> Voucherify:
 
 
 def _answers(status: int, body: object = None, **headers: str) -> Behaviour:
-    async def behave(_request: web.Request) -> web.StreamResponse:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return web.Response(status=status, body=raw, headers={k.replace("_", "-"): v for k, v in headers.items()})
-
-    return behave
-
-
-async def _hangs(_request: web.Request) -> web.StreamResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def _hangs_in_the_body(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    await response.write(b'{"name": ')
-    return await _hangs(request)
-
-
-async def _resets(request: web.Request) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
+    return answers(status, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
 
 
 async def _find(source: Voucherify) -> Answer:
@@ -234,9 +211,9 @@ async def test_a_rate_limit_says_when_to_come_back(
         _answers(200, b"{}", Content_Encoding="gzip"),
         _answers(200, json.dumps({"name": "x" * LARGEST_ANSWER}).encode()),
         _answers(200, gzip.compress(b" " * 50 * LARGEST_ANSWER), Content_Encoding="gzip"),
-        _hangs,
-        _hangs_in_the_body,
-        _resets,
+        hangs,
+        hangs_in_the_body,
+        resets,
     ],
 )
 async def test_every_failure_is_tried_later(source: Voucherify, server: _Voucherify, behaviour: Behaviour) -> None:

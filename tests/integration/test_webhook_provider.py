@@ -1,9 +1,8 @@
 """The `webhook` provider against a real HTTP server: what arrives, and what each ending of a call is taken for."""
 
-import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -14,6 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from rewardpost.addresses import PostalAddress
 from rewardpost.settings import Settings
+from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
 from worker.providers import registry
 from worker.providers.protocol import (
     Applied,
@@ -37,14 +37,12 @@ PARCEL = Parcel(
     address=PostalAddress(name="Ada Muster", line_1="Musterweg 1", city="Köln", postal_code="50667", country="DE"),
 )
 
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class _Receiver:
     """A receiver of one behaviour at a time that keeps what it was sent."""
 
     def __init__(self) -> None:
-        self.behaviour: Behaviour = _answers(202)
+        self.behaviour: Behaviour = answers(202)
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.peers: list[object] = []
@@ -100,36 +98,11 @@ def _in(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def _answers(status: int, body: bytes = b"", **headers: str) -> Behaviour:
-    async def behave(_request: web.Request) -> web.StreamResponse:
-        return web.Response(status=status, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
-
-    return behave
-
-
-async def _hangs(_request: web.Request) -> web.StreamResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def _hangs_in_the_body(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    await response.write(b'{"order": ')
-    return await _hangs(request)
-
-
-async def _resets(request: web.Request) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
-
-
 async def _resets_in_the_body(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Length": "100"})
     await response.prepare(request)
     await response.write(b'{"order": ')
-    return await _resets(request)
+    return await resets(request)
 
 
 async def test_a_parcel_arrives_as_a_cloud_event(provider: WebhookOut, receiver: _Receiver) -> None:
@@ -177,17 +150,17 @@ async def test_the_signature_is_one_of_standard_webhooks(provider: WebhookOut, r
 
 async def test_the_order_and_request_of_the_receiver_are_taken_over(provider: WebhookOut, receiver: _Receiver) -> None:
     """An operator finds the parcel in his own system."""
-    receiver.behaviour = _answers(201, b'{"order": "A-17"}', X_Request_Id="req-9")
+    receiver.behaviour = answers(201, b'{"order": "A-17"}', X_Request_Id="req-9")
     assert await provider.submit(PARCEL, _in(5)) == Applied(order="A-17", request="req-9")
 
 
 @pytest.mark.parametrize(
     "behaviour",
     [
-        _answers(200, b"thanks"),
-        _answers(200, b'{"order": "' + b"x" * LARGEST_ANSWER + b'"}'),
-        _answers(200, b"{}", Content_Encoding="gzip"),
-        _hangs_in_the_body,
+        answers(200, b"thanks"),
+        answers(200, b'{"order": "' + b"x" * LARGEST_ANSWER + b'"}'),
+        answers(200, b"{}", Content_Encoding="gzip"),
+        hangs_in_the_body,
         _resets_in_the_body,
     ],
 )
@@ -208,7 +181,7 @@ async def test_a_rate_limit_says_when_to_come_back(
 ) -> None:
     """`Retry-After` is honoured in seconds and as a date, and costs no attempt."""
     date = f"{_in(60):%a, %d %b %Y %H:%M:%S} GMT"
-    receiver.behaviour = _answers(429, Retry_After=date if "{}" in wait else wait)
+    receiver.behaviour = answers(429, Retry_After=date if "{}" in wait else wait)
     outcome = await provider.submit(PARCEL, _in(5))
     assert isinstance(outcome, NotApplied)
     assert outcome.retry_after is not None
@@ -221,20 +194,20 @@ async def test_an_unclear_answer_is_unknown_and_nothing_is_sent_again(
     provider: WebhookOut, receiver: _Receiver, status: int
 ) -> None:
     """One submit is one request, whatever the answer, and no redirect carries an address elsewhere."""
-    receiver.behaviour = _answers(status, Location=receiver.url.replace("/hook", "/elsewhere"))
+    receiver.behaviour = answers(status, Location=receiver.url.replace("/hook", "/elsewhere"))
     assert await provider.submit(PARCEL, _in(5)) == Unknown(f"answered {status}")
     assert (len(receiver.bodies), receiver.elsewhere) == (1, 0)
 
 
 async def test_a_refusal_is_one(provider: WebhookOut, receiver: _Receiver) -> None:
     """The reason holds the status and nothing that the receiver wrote."""
-    receiver.behaviour = _answers(422, b"no parcels for Ada Muster")
+    receiver.behaviour = answers(422, b"no parcels for Ada Muster")
     assert await provider.submit(PARCEL, _in(5)) == Refused("answered 422")
 
 
 async def test_no_answer_before_the_deadline_is_unknown(provider: WebhookOut, receiver: _Receiver) -> None:
     """The receiver has the parcel and says nothing: nobody knows, and the call ends at its deadline."""
-    receiver.behaviour = _hangs
+    receiver.behaviour = hangs
     deadline = _in(0.5)
     outcome = await provider.submit(PARCEL, deadline)
     assert isinstance(outcome, Unknown)
@@ -244,7 +217,7 @@ async def test_no_answer_before_the_deadline_is_unknown(provider: WebhookOut, re
 
 async def test_a_reset_is_unknown_and_nothing_is_sent_again(provider: WebhookOut, receiver: _Receiver) -> None:
     """A connection that breaks may have carried the parcel; neither we nor aiohttp send it twice."""
-    receiver.behaviour = _resets
+    receiver.behaviour = resets
     assert isinstance(await provider.submit(PARCEL, _in(5)), Unknown)
     assert len(receiver.bodies) == 1
 
@@ -265,7 +238,7 @@ async def test_a_parcel_goes_out_once_over_a_kept_connection_that_breaks(
     async def behave(request: web.Request) -> web.StreamResponse:
         nonlocal served
         served += 1
-        return web.Response() if served == 1 else await _resets(request)
+        return web.Response() if served == 1 else await resets(request)
 
     receiver.behaviour = behave
     async with session.post(receiver.url, data=b"1"):
