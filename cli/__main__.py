@@ -38,6 +38,8 @@ SECTIONS: Mapping[str, Mapping[str, Verb]] = {
     "Act at large": {
         "hold": Verb("cli.holds", "hold", "Stop dispatching: everything, a provider, an article, a reward."),
         "release": Verb("cli.holds", "release", "Lift a hold and send on what it held."),
+        "pause": Verb("cli.queue", "pause", "Have workers claim no more jobs."),
+        "resume": Verb("cli.queue", "resume", "Have workers claim jobs again."),
         "dead-letters": Verb("cli.dead_letters", "dead_letters", "Deliveries that could not be read or handled."),
     },
 }

@@ -1,10 +1,11 @@
 """Verbs that look: `list`, `show` and `stats`."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 
 import click
 
-from cli import records
+from cli import lines, records
 from cli.desk import Desk, at_desk
 from cli.failures import Refusal
 from cli.options import json_option, reference_argument
@@ -179,7 +180,10 @@ def _flags(record: Fulfilment) -> str:
 @click.command()
 @json_option
 def stats(*, as_json: bool) -> None:
-    """Count the jobs on the queue, the dead letters, the rewards in each state and the workers alive."""
+    """Count the jobs on the queue, the dead letters, the rewards in each state and the workers alive.
+
+    Also says what waits for its turn to call Voucherify or the provider, and when all of it will be through.
+    """
 
     async def work(desk: Desk) -> Data:
         depth = await desk.queue.depth()
@@ -194,6 +198,7 @@ def stats(*, as_json: bool) -> None:
             "dead_letters": await desk.letters.count(),
             "fulfilments": {state.value: count for state, count in counts.items()},
             "workers": await desk.queue.workers(),
+            **await lines.waiting(desk, depth, counts),
         }
 
     counted = at_desk(work)
@@ -201,5 +206,7 @@ def stats(*, as_json: bool) -> None:
         print_json(counted)
         return
     queue, fulfilments = counted.pop("queue"), counted.pop("fulfilments")
+    waiting = lines.rows(counted.pop("limits"), counted.pop("through_seconds"), datetime.now(UTC))
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in {**queue, **counted}.items()]
-    print_table(("what", "count"), [*rows, *((state, str(count)) for state, count in fulfilments.items() if count)])
+    states = [(state, str(count)) for state, count in fulfilments.items() if count]
+    print_table(("what", "count"), [*rows, *states, *waiting])

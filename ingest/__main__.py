@@ -1,13 +1,13 @@
 """The process of the door: `python -m ingest`, configured by its environment alone.
 
 Exit status 0 after SIGTERM or SIGINT, 1 when the address is not free, 2 when a setting is wrong. With
-`INGEST_PROCESSES` above 1 it only starts and ends others like itself, which it hands its socket as an argument.
+`INGEST_PROCESSES` above 1 it only starts and ends others like itself, which it hands the port that they share as an
+argument.
 """
 
 import asyncio
 import os
 import signal
-import socket
 import sys
 
 from ingest.processes import run_processes
@@ -37,15 +37,14 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-async def _serve(configuration: Settings, inherited: int | None) -> int:
+async def _serve(configuration: Settings, shared_port: int | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if configuration.ingest_processes > 1 and inherited is None:
+    if configuration.ingest_processes > 1 and shared_port is None:
         return await run_processes(configuration, os.environ, stop)
-    listening = None if inherited is None else socket.socket(fileno=inherited)
-    async with open_door(configuration, listening):
+    async with open_door(configuration, shared_port=shared_port):
         await stop.wait()
     return 0
 

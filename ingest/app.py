@@ -22,9 +22,13 @@ WRITES = web.AppKey("writes", PendingWrites)
 """The application's writes under way, which whoever stops it waits for."""
 
 _SOURCE = "voucherify"
+_KEPT_HEADERS = sorted(KEPT_HEADERS)
 _LONGEST_HEADER = 256
 _MOST_WAITING = 1000  # with bodies of 1 MiB each this is what one process may need in memory
 _RETRY_AFTER = {"Retry-After": "5"}
+
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_COUNTED = {receipt: metrics.WEBHOOKS.labels(Answer(receipt)) for receipt in Receipt}
 
 _log = logs.get(__name__)
 
@@ -73,7 +77,7 @@ class _Door:
     def __init__(self, settings: Settings, writes: PendingWrites, watch: Watch) -> None:
         self._limit = settings.ingest_max_body_bytes
         self._secrets = settings.voucherify_webhook_secrets
-        self._deadline = settings.ingest_deadline
+        self._deadline = settings.ingest_deadline.total_seconds()
         self._writes = writes
         self._watch = watch
 
@@ -86,24 +90,25 @@ class _Door:
             _log.info("webhook_refused", answer=refusal.answer, reason=refusal.detail)
             metrics.WEBHOOKS.labels(refusal.answer).inc()
             return _refused(refusal)
-        metrics.WEBHOOKS.labels(Answer(receipt)).inc()
+        _COUNTED[receipt].inc()
         metrics.BODY_BYTES.observe(len(delivery.body))
         _log.info("webhook_acknowledged", delivery=delivery.id, answer=receipt, bytes=len(delivery.body))
-        return web.json_response({"delivery": delivery.id, "status": receipt}, status=202)
+        return _accepted(delivery.id, receipt)
 
     async def _take_in(self, request: web.Request) -> tuple[Delivery, Receipt]:
         body = await self._read(request)
-        read_at = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        read_at = clock()
         if self._secrets and not verify(body, request.headers.getall(HEADER, ()), self._secrets):
             raise _Refusal(Answer.UNAUTHORIZED, f"expected one {HEADER} header with the body's signature")
         delivery = _seal(body, request, datetime.now(UTC))
         if self._watch.problem is not None:
             raise _Refusal(Answer.UNAVAILABLE, self._watch.problem)
         try:
-            receipt = await self._writes.store(delivery, until=read_at + self._deadline.total_seconds())
+            receipt = await self._writes.store(delivery, until=read_at + self._deadline)
         except NotStored as exc:
             raise _Refusal(Answer.UNAVAILABLE, str(exc)) from exc
-        metrics.ACKNOWLEDGE_SECONDS.observe(asyncio.get_running_loop().time() - read_at)
+        metrics.ACKNOWLEDGE_SECONDS.observe(clock() - read_at)
         return delivery, receipt
 
     async def _read(self, request: web.Request) -> bytes:
@@ -116,13 +121,19 @@ class _Door:
 
 
 def _seal(body: bytes, request: web.Request, received_at: datetime) -> Delivery:
-    headers = {name: _text(request.headers[name]) for name in sorted(KEPT_HEADERS) if name in request.headers}
+    headers = {name: _text(request.headers[name]) for name in _KEPT_HEADERS if name in request.headers}
     return Delivery(id=delivery_id(body), source=_SOURCE, received_at=received_at, body=body, headers=headers)
 
 
 def _text(value: str) -> str:
     # aiohttp hands bytes that are not UTF-8 on as surrogates, which nothing after it could encode.
     return value[:_LONGEST_HEADER].encode("utf-8", "replace").decode()
+
+
+def _accepted(delivery: str, receipt: Receipt) -> web.Response:
+    return web.Response(
+        status=202, body=b'{"delivery": "%b", "status": "%b"}' % (delivery.encode(), receipt.encode()), headers=_JSON
+    )
 
 
 def _refused(refusal: _Refusal) -> web.Response:

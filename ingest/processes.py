@@ -1,5 +1,6 @@
-"""Several processes behind one port: they inherit one listening socket, and count into one directory.
+"""Several processes behind one port: each listens on it for itself, and all count into one directory.
 
+The kernel spreads new connections over them (SO_REUSEPORT): with one socket for all, whoever wakes first takes most.
 When one of them ends unasked all are ended: whatever restarts the door then restarts it whole.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from ingest.app import check_secrets
-from ingest.serving import BACKLOG, not_free
+from ingest.serving import listening_socket
 from rewardpost.probes import SHARED_METRICS
 from rewardpost.settings import Settings
 
@@ -27,12 +28,11 @@ async def run_processes(settings: Settings, environ: Mapping[str, str], stop: as
         PortTaken: the address is in use, or is none of this machine's.
     """
     check_secrets(settings)
-    with _listen(settings) as listening, tempfile.TemporaryDirectory(prefix="rewardpost-metrics-") as directory:
+    with _reserve(settings) as reserved, tempfile.TemporaryDirectory(prefix="rewardpost-metrics-") as directory:
         doors = [
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ingest", str(listening.fileno())),
+                *(sys.executable, "-m", "ingest", str(reserved.getsockname()[1])),
                 env={**environ, SHARED_METRICS: directory},
-                pass_fds=[listening.fileno()],
                 start_new_session=True,  # a Ctrl-C reaches them once, from here
             )
             for _ in range(settings.ingest_processes)
@@ -46,13 +46,18 @@ async def run_processes(settings: Settings, environ: Mapping[str, str], stop: as
         return 0 if stop.is_set() else max(1, *ended)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    host = settings.ingest_host
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, settings.ingest_port), family=family, backlog=BACKLOG)
-    except OSError as exc:
-        raise not_free(settings, exc) from exc
+def _reserve(settings: Settings) -> socket.socket:
+    """Take the address, with port 0 resolved, so that only our own processes can listen on it."""
+    # A socket that shares could join somebody else's that shares too. So the address is taken for ourselves alone
+    # first, and opened to sharing then: at no time is it free.
+    with listening_socket(settings, settings.ingest_port, shared=False) as alone:
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved = socket.socket(alone.family)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if alone.family == socket.AF_INET6:
+            reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as `alone` is
+        reserved.bind(alone.getsockname())  # and never listens: no connection waits here
+        return reserved
 
 
 async def _end(doors: list[asyncio.subprocess.Process], ends: list[asyncio.Task[int]]) -> None:

@@ -34,12 +34,17 @@ async def read_body(request: web.Request, *, limit: int, patience: timedelta = P
     if (request.content_length or 0) > limit:
         raise BodyTooLarge
     try:
-        async with asyncio.timeout(patience.total_seconds()):
-            raw = await _read_raw(request, limit)
+        if request.content.is_eof():  # it came together with its head
+            raw = request.content.read_nowait()
+        else:
+            async with asyncio.timeout(patience.total_seconds()):
+                raw = await _read_raw(request, limit)
     except TimeoutError:
         raise BodyUnreadable(f"expected the whole body within {patience.total_seconds():g} s") from None
     except (web.RequestPayloadError, ConnectionError) as exc:
         raise BodyUnreadable("expected a complete body, its transfer is broken") from exc
+    if len(raw) > limit:
+        raise BodyTooLarge
     return decompress(",".join(request.headers.getall("Content-Encoding", ())), raw, limit=limit)
 
 

@@ -23,7 +23,7 @@ _GRACE = timedelta(seconds=1)
 """On top of the deadline, how long requests in hand may take when the door closes."""
 _KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep an idle connection; also how long a request's head may take to arrive."""
-BACKLOG = 1024
+_BACKLOG = 1024
 """How many connections may wait to be accepted."""
 
 _log = logs.get(__name__)
@@ -34,11 +34,11 @@ class PortTaken(Exception):  # noqa: N818 - named after what it is
 
 
 @asynccontextmanager
-async def open_door(settings: Settings, listening: socket.socket | None = None) -> AsyncIterator[list[tuple[str, int]]]:
+async def open_door(settings: Settings, *, shared_port: int | None = None) -> AsyncIterator[list[tuple[str, int]]]:
     """Take webhooks in as long as the context lasts, and finish what is in hand after it.
 
-    Yields the addresses that are listened on, with port 0 resolved. With `listening` the door takes that socket,
-    which it may share with others, instead of opening the configured address.
+    Yields the addresses that are listened on, with port 0 resolved. With `shared_port` the door listens on that port
+    together with others.
 
     Raises:
         SettingsError: `REDIS_URL` is no address, or see `create_app`.
@@ -59,17 +59,19 @@ async def open_door(settings: Settings, listening: socket.socket | None = None) 
         stack.push_async_callback(app[WRITES].settle, _GRACE)
         runner = web.AppRunner(
             app,
+            access_log=None,
             shutdown_timeout=(settings.ingest_deadline + _GRACE).total_seconds(),
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        server = await _listen(runner, settings, listening)
+        server = await _listen(runner, settings, shared_port)
         stack.callback(server.close)
         addresses = [bound.getsockname()[:2] for bound in server.sockets]
         for host, port in addresses:
             _log.info("door_opened", host=host, port=port)
         yield addresses
         _log.info("door_closing")
+        await asyncio.sleep(0)  # what the kernel has accepted meanwhile is taken over before its queue is closed
 
 
 def _connect(settings: Settings, *, call_timeout: timedelta) -> Redis:
@@ -79,24 +81,45 @@ def _connect(settings: Settings, *, call_timeout: timedelta) -> Redis:
         raise SettingsError(f"REDIS_URL: expected {exc}") from exc
 
 
-async def _listen(runner: web.AppRunner, settings: Settings, listening: socket.socket | None) -> asyncio.Server:
+def listening_socket(settings: Settings, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket that listens on this port of the configured host; a shared one beside others of this user.
+
+    Raises:
+        PortTaken: the address is in use, or is none of this machine's.
+    """
+    host = settings.ingest_host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=shared)
+    except OSError as exc:
+        raise _not_free(settings, exc) from exc
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, shared_port: int | None) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     manager = runner.server
     if manager is None:
         raise RuntimeError("expected a runner that is set up")
 
     def protocol() -> web.RequestHandler:
-        return _Protocol(manager, loop=loop, auto_decompress=False, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        return _Protocol(
+            manager,
+            loop=loop,
+            auto_decompress=False,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            access_log=None,  # type: ignore[arg-type] # as AppRunner's own parameter of this name allows
+        )
 
-    if listening is not None:
-        return await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
+    if shared_port is not None:
+        listening = listening_socket(settings, shared_port, shared=True)
+        return await loop.create_server(protocol, sock=listening, backlog=_BACKLOG)
     try:
-        return await loop.create_server(protocol, settings.ingest_host or None, settings.ingest_port, backlog=BACKLOG)
+        return await loop.create_server(protocol, settings.ingest_host or None, settings.ingest_port, backlog=_BACKLOG)
     except OSError as exc:
-        raise not_free(settings, exc) from exc
+        raise _not_free(settings, exc) from exc
 
 
-def not_free(settings: Settings, exc: OSError) -> PortTaken:
+def _not_free(settings: Settings, exc: OSError) -> PortTaken:
     """Return the error that says which settings to change."""
     return PortTaken(
         f"INGEST_HOST, INGEST_PORT: expected an address to listen on, {settings.ingest_host}:{settings.ingest_port} "

@@ -22,8 +22,11 @@ class NotStored(Exception):  # noqa: N818 - named after what the sender has to b
 class Store(Protocol):
     """Where deliveries go; `rewardpost.queue.Queue` is the one in use."""
 
-    async def store(self, delivery: Delivery) -> Receipt:
-        """Store a delivery or recognise it; raises a member of `UNREACHABLE` when the outcome is not known."""
+    def store(self, delivery: Delivery) -> asyncio.Future[Receipt]:
+        """Store a delivery or recognise it; ends with a member of `UNREACHABLE` when the outcome is not known."""
+
+    async def abandon(self) -> None:
+        """Give up what has no answer yet."""
 
 
 class PendingWrites:
@@ -32,7 +35,7 @@ class PendingWrites:
     def __init__(self, store: Store, *, most: int) -> None:
         self._store = store
         self._most = most
-        self._writes: set[asyncio.Task[Receipt]] = set()
+        self._writes: set[asyncio.Future[Receipt]] = set()
 
     async def store(self, delivery: Delivery, *, until: float) -> Receipt:
         """Write a delivery and wait for it until a time of the loop's clock.
@@ -42,13 +45,16 @@ class PendingWrites:
         """
         if len(self._writes) >= self._most:
             raise NotStored("too many webhooks are waiting for Redis")
-        write = asyncio.create_task(self._store.store(delivery))
+        write = self._store.store(delivery)
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
         remaining = max(0.0, until - asyncio.get_running_loop().time())
-        await asyncio.wait({write}, timeout=remaining)
-        if not write.done():
-            write.add_done_callback(_note_late_end)
+        try:
+            await asyncio.wait({write}, timeout=remaining)
+        finally:
+            if not write.done():
+                write.add_done_callback(_note_late_end)
+        if not write.done() or write.cancelled():
             raise NotStored("Redis did not answer in time")
         try:
             return write.result()
@@ -59,13 +65,10 @@ class PendingWrites:
         """Wait for what is under way, and give up what is not done by then."""
         if self._writes:
             await asyncio.wait(self._writes, timeout=patience.total_seconds())
-        abandoned = list(self._writes)
-        for write in abandoned:
-            write.cancel()
-        await asyncio.gather(*abandoned, return_exceptions=True)
+        await self._store.abandon()
 
 
-def _note_late_end(write: asyncio.Task[Receipt]) -> None:
+def _note_late_end(write: asyncio.Future[Receipt]) -> None:
     if write.cancelled():
         return
     exc = write.exception()

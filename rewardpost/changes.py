@@ -44,6 +44,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Scopes of which none may be held at large when this is written; otherwise it is stale."""
 
 
+def followed_by(first: Change, second: Change) -> Change:
+    """Join two changes, the second decided on the record of the first, into one write."""
+    return msgspec.structs.replace(
+        second,
+        entries=first.entries + second.entries,
+        personal=second.personal if second.personal is not None else first.personal,
+    )
+
+
 class Scribe:
     """Takes a record through one or more moves and writes the journal's lines for them."""
 

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from rewardpost import codec
 from rewardpost.delivery import Delivery
 from rewardpost.keys import DEAD_LETTER_LIFE, DELIVERY_MEMORY, Keys
+from rewardpost.lease import Lease, LeaseLost
 from rewardpost.scripts import Script
 
 _SETTLE = Script("settle_delivery")
@@ -47,13 +48,21 @@ class DeadLetters:
         self._redis = redis
         self._keys = keys
 
-    async def settle(self, job_id: str, delivery: str, *, event: str) -> None:
-        """End the job of a delivery that needs nothing more, and count its event type."""
-        await self._settle(job_id, delivery, event, "", "")
+    async def settle(self, lease: Lease, delivery: str, *, event: str) -> None:
+        """End the job of a delivery that needs nothing more, and count its event type.
 
-    async def add(self, job_id: str, delivery: str, *, code: str, why: str) -> bool:
-        """Move a running job from the queue to the dead letters in one step; False where it had ended already."""
-        return bool(await self._settle(job_id, delivery, "", code, why) == b"dead")
+        Raises:
+            LeaseLost: the job is no longer the caller's.
+        """
+        await self._settle(lease, delivery, event, "", "")
+
+    async def add(self, lease: Lease, delivery: str, *, code: str, why: str) -> bool:
+        """Move a running job from the queue to the dead letters in one step; False where its payload is gone.
+
+        Raises:
+            LeaseLost: the job is no longer the caller's.
+        """
+        return bool(await self._settle(lease, delivery, "", code, why) == b"dead")
 
     async def get(self, letter_id: str) -> DeadLetter | None:
         """Return one dead letter."""
@@ -83,32 +92,52 @@ class DeadLetters:
                 yield letter
 
     async def replay(self, letter: DeadLetter) -> bool:
-        """Put it back on the queue as it came; False where somebody else has acted on it."""
+        """Put it back on the queue as it came, behind what is new; False where somebody else has acted on it."""
         return await self._act(letter, "replay")
 
     async def discard(self, letter: DeadLetter) -> bool:
         """Drop it for good; False where somebody else has acted on it."""
         return await self._act(letter, "discard")
 
-    async def _settle(self, job_id: str, delivery: str, event: str, code: str, why: str) -> object:
+    async def _settle(self, lease: Lease, delivery: str, event: str, code: str, why: str) -> object:
         keys = self._keys
-        return await _SETTLE.run(
+        answer = await _SETTLE.run(
             self._redis,
             keys=[
-                *keys.job_parts(job_id),
+                *keys.job_parts(lease.job_id),
                 keys.delivery(delivery),
                 keys.events,
                 keys.dead_letters,
                 keys.dead_letter(delivery),
             ],
-            args=[job_id, delivery, _ms(DELIVERY_MEMORY), event, _ms(DEAD_LETTER_LIFE), code, why],
+            args=[
+                lease.job_id,
+                delivery,
+                _ms(DELIVERY_MEMORY),
+                event,
+                _ms(DEAD_LETTER_LIFE),
+                code,
+                why,
+                lease.token,
+            ],
         )
+        if answer == b"lost":
+            raise LeaseLost(lease.job_id)
+        return answer
 
     async def _act(self, letter: DeadLetter, action: str) -> bool:
         keys = self._keys
         answer = await _REPLAY.run(
             self._redis,
-            keys=[keys.queue, keys.job(letter.job), keys.dead_letters, keys.dead_letter(letter.id)],
+            keys=[
+                keys.queue,
+                keys.job(letter.job),
+                keys.dead_letters,
+                keys.dead_letter(letter.id),
+                keys.in_progress(letter.job),
+                keys.retry(letter.job),
+                keys.wake_up,
+            ],
             args=[letter.job, letter.id, action],
         )
         return bool(answer == action.encode())

@@ -6,7 +6,11 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | key | type | holds | lives |
 | --- | --- | --- | --- |
 | `arq:queue…` | sorted set | waiting and running jobs by due time | while jobs wait |
+| `arq:queue…:wake-up` | list | at most one element, for whichever idle worker takes it | until it is taken |
+| `arq:queue…:paused` | string | why the queue is paused | until a person resumes it |
 | `arq:job:<job>` | string | a job's payload | until the job ends: no age may drop a webhook |
+| `arq:in-progress:<job>` | string | the token of the worker that holds the job | the lease |
+| `arq:retry:<job>` | string | how often the job was claimed | `TRIES_LIFE` after the first claim |
 | `delivery:<id>` | string | that this delivery was settled | `DELIVERY_MEMORY` |
 | `dead-letters` | sorted set | ids of dead letters by time | while there are any |
 | `dead-letter:<id>` | hash | a dead letter, whole | `DEAD_LETTER_LIFE` |
@@ -19,6 +23,10 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | `holds` | hash | what is held, and why | until released by a person |
 | `installed-at` | string | the moment of installation | for ever: `SHIP_SINCE` counts from it |
 | `workers` | sorted set | live workers by their last sign of life | while a worker lives |
+| `turns:<limit>` | sorted set | who waits for a turn to call, by ticket | a day after the last turn |
+| `missed:<limit>` | sorted set | who was not there at its turn, by ticket | the same |
+| `limit:<limit>` | hash | when the next call may be made, the circuit, how long calls take | the same |
+| `calls:<limit>` | sorted set | running calls by deadline | a day after the last deadline |
 | `events` | hash | how many events of each type were handled | for ever: one field for each known type |
 """
 
@@ -41,6 +49,8 @@ DELIVERY_MEMORY = timedelta(days=7)
 """The sender repeats for a day; what comes later is recognised by the ledger."""
 DEAD_LETTER_LIFE = timedelta(days=90)
 """A dead letter that cannot be read cannot be erased by customer either, so it must not stay for ever."""
+TRIES_LIFE = timedelta(days=30)
+"""How long it is remembered how often a job was tried: longer than all its tries take."""
 RECORD_LIFE = timedelta(days=400)
 """A year and a month, for the yearly accounts."""
 
@@ -55,6 +65,8 @@ class Keys:
         self.prefix = f"{self.tag}:"
         # With the default prefix the queue is arq's own default, so that arq's tools find it untold.
         self.queue = default_queue_name if prefix == DEFAULT_PREFIX else f"{default_queue_name}:{self.tag}"
+        self.wake_up = wake_up(self.queue)
+        self.paused = paused(self.queue)
         self.dead_letters = f"{self.prefix}dead-letters"
         self.holds = f"{self.prefix}holds"
         self.installed_at = f"{self.prefix}installed-at"
@@ -113,6 +125,22 @@ class Keys:
         """Return the key of the bucket that holds a reward's done-marker; small hashes cost a third of single keys."""
         return f"{self.prefix}done:{zlib.crc32(reference.encode()) % _DONE_BUCKETS:03x}"
 
+    def turns(self, limit: str) -> str:
+        """Return the key of the line of those that wait for a turn at a limit."""
+        return f"{self.prefix}turns:{limit}"
+
+    def missed(self, limit: str) -> str:
+        """Return the key of those that were not there when their turn at a limit came."""
+        return f"{self.prefix}missed:{limit}"
+
+    def limit(self, limit: str) -> str:
+        """Return the key of how a limit stands."""
+        return f"{self.prefix}limit:{limit}"
+
+    def calls(self, limit: str) -> str:
+        """Return the key of the running calls at a limit."""
+        return f"{self.prefix}calls:{limit}"
+
     def state(self, state: State) -> str:
         """Return the key of the index of references in a state."""
         return f"{self.prefix}state:{state}"
@@ -120,3 +148,13 @@ class Keys:
     def customer(self, customer: str) -> str:
         """Return the key of the index of a customer's references."""
         return f"{self.prefix}customer:{customer}"
+
+
+def wake_up(queue: str) -> str:
+    """Return the key of the list that wakes an idle worker of this queue."""
+    return f"{queue}:wake-up"
+
+
+def paused(queue: str) -> str:
+    """Return the key that pauses this queue."""
+    return f"{queue}:paused"

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from redis.asyncio import Redis
 
-from rewardpost.changes import Change, Due, End, JobStep
+from rewardpost import logs, metrics
+from rewardpost.changes import Change, Due, End, JobStep, Keep
 from rewardpost.fulfilment import Entry, Fulfilment, Personal
 from rewardpost.keys import DELIVERY_MEMORY, RECORD_LIFE, Keys
+from rewardpost.lease import LeaseLost
 from rewardpost.queue import SHIP_REWARD, job_payload
 from rewardpost.scripts import Script
 from rewardpost.states import SETTLED, State
@@ -25,8 +27,9 @@ _RECORD = msgspec.msgpack.Decoder(Fulfilment)
 _PERSONAL = msgspec.msgpack.Decoder(Personal)
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 
-
 _EPOCH = datetime.fromtimestamp(0, UTC)
+
+log = logs.get(__name__)
 
 
 class Stale(Exception):  # noqa: N818 - an everyday answer, not a fault
@@ -44,12 +47,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     holds: Mapping[str, str]
     """What is held at large, with the reasons."""
     installed_at: datetime | None
+    personal: Personal = Personal()
+    """Empty once it has been erased."""
 
 
 class SettledDelivery(msgspec.Struct, frozen=True, kw_only=True):
     """The delivery that a change settles in the same write."""
 
     id: str
+    token: str
+    """Under which the caller holds the delivery's job."""
     event: str
     """Event type, for the count."""
 
@@ -65,9 +72,15 @@ class Ledger:
     async def load(self, reference: str) -> View:
         """Return what is known of a reward; the parts are of one moment."""
         keys = self.keys
-        now, record, done, holds, installed_at = await _LOAD.run(
+        now, record, done, holds, installed_at, personal = await _LOAD.run(
             self._redis,
-            keys=[keys.fulfilment(reference), keys.done(reference), keys.holds, keys.installed_at],
+            keys=[
+                keys.fulfilment(reference),
+                keys.done(reference),
+                keys.holds,
+                keys.installed_at,
+                keys.personal(reference),
+            ],
             args=[reference],
         )
         return View(
@@ -76,6 +89,7 @@ class Ledger:
             done=State(done.decode()) if done else None,
             holds={holds[i].decode(): holds[i + 1].decode() for i in range(0, len(holds), 2)},
             installed_at=datetime.fromisoformat(installed_at.decode()) if installed_at else None,
+            personal=_PERSONAL.decode(personal) if personal else Personal(),
         )
 
     async def apply(
@@ -84,14 +98,17 @@ class Ledger:
         *,
         before: Fulfilment | None,
         delivery: SettledDelivery | None = None,
-        running: bool = False,
+        token: str = "",
     ) -> Fulfilment:
         """Write a change that was decided on `before`, and return the record as it now is.
 
-        `running` says that the caller is the reward's own job, so that a step which defers it also gives it back.
+        `token` says that the caller is the reward's own job, held under it. Once the lease is lost, what the caller
+        found out is still written, but its job is left to whoever has it by now.
 
         Raises:
             Stale: the record is no longer `before`; nothing was written.
+            LeaseLost: the delivery's job, or that of a reward which is to go on, is no longer the caller's; nothing
+                was written.
         """
         after = msgspec.structs.replace(change.record, revision=change.record.revision + 1)
         arguments: dict[str, object] = {
@@ -109,25 +126,27 @@ class Ledger:
             job_payload(SHIP_REWARD, after.reference, at=after.changed_at or _EPOCH),
             *(msgspec.msgpack.encode(entry) for entry in change.entries),
         ]
-        arguments["job"] = self._job(after, change.job, running=running)
+        arguments["job"] = self._job(after, change.job, token)
         await self._write(arguments, blobs, after, before=before, delivery=delivery)
         return after
 
-    async def end_job(self, record: Fulfilment) -> None:
-        """End the reward's job, since there is nothing to do for this very record.
+    async def end_job(self, record: Fulfilment, token: str) -> None:
+        """End the reward's job, held under `token`, since there is nothing to do for this very record.
 
         Raises:
             Stale: the record has changed, so there may be something to do after all.
+            LeaseLost: the job is no longer the caller's.
         """
-        await self._step(record, End())
+        await self._step(record, End(), token)
 
-    async def defer_job(self, record: Fulfilment, due: datetime) -> None:
-        """Have the reward's job run again at a time.
+    async def defer_job(self, record: Fulfilment, due: datetime, token: str) -> None:
+        """Have the reward's job, held under `token`, run again at a time.
 
         Raises:
             Stale: the record has changed, so there may be something to do now.
+            LeaseLost: the job is no longer the caller's.
         """
-        await self._step(record, Due(due))
+        await self._step(record, Due(due), token)
 
     async def personal(self, reference: str) -> Personal:
         """Return what is personal about a reward; empty once it has been erased."""
@@ -147,9 +166,9 @@ class Ledger:
         raw = await self._redis.get(self.keys.installed_at)
         return datetime.fromisoformat(raw.decode())
 
-    async def _step(self, record: Fulfilment, step: JobStep) -> None:
+    async def _step(self, record: Fulfilment, step: JobStep, token: str) -> None:
         payload = job_payload(SHIP_REWARD, record.reference, at=record.changed_at or _EPOCH)
-        arguments: dict[str, object] = {"job": self._job(record, step, running=True)}
+        arguments: dict[str, object] = {"job": self._job(record, step, token)}
         await self._write(arguments, [b"", b"", payload], record, before=record, delivery=None)
 
     async def _write(
@@ -181,19 +200,27 @@ class Ledger:
                 keys.delivery(delivery_id),
                 keys.events,
                 keys.holds,
+                keys.wake_up,
             ],
             args=[msgspec.msgpack.encode(arguments), *blobs],
         )
-        if answer[0] != b"written":
+        if answer[0] == b"stale" or answer[0] == b"done":
             raise Stale(after.reference)
+        if answer[-1] == b"lost":
+            if answer[0] == b"lost":
+                raise LeaseLost(job_id if delivery is None else delivery_job)
+            metrics.LATE_WRITES.labels("written").inc()
+            log.warning("late_change_written", reference=after.reference)
 
-    def _job(self, record: Fulfilment, step: JobStep, *, running: bool) -> dict[str, object]:
-        job: dict[str, object] = {"id": self.keys.reward_job(record.reference)}
+    def _job(self, record: Fulfilment, step: JobStep, token: str) -> dict[str, object]:
+        job: dict[str, object] = {"id": self.keys.reward_job(record.reference), "token": token or None}
         match step:
             case End():
                 job["step"] = "end"
+            case Keep():
+                job["step"] = "keep"
             case Due(at):
-                job |= {"step": "due", "running": running}
+                job["step"] = "due"
                 if at is not None:
                     job["due_ms"] = int(at.timestamp() * 1000)
         return job
@@ -203,6 +230,7 @@ class Ledger:
             return None
         return {
             "job_id": self.keys.delivery_job(delivery.id),
+            "token": delivery.token,
             "memory_ms": DELIVERY_MEMORY // timedelta(milliseconds=1),
             "event": delivery.event,
         }

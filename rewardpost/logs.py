@@ -7,15 +7,17 @@ Three rules keep personal data out of it:
 * a library's record is its logger, its place and its unfilled template, never the arguments.
 """
 
+import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
 
 ALLOWED_KEYS = frozenset(
     {
@@ -55,15 +57,7 @@ def configure(format_: str, *, stream: TextIO) -> None:
     Takes over from whoever configured logging before, the `arq` command for example; calling it again replaces
     the earlier call.
     """
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(format_, stream)],
-            foreign_pre_chain=[_describe_foreign, *_PIPELINE],
-            pass_foreign_args=True,
-            use_get_message=False,
-        ),
-    )
+    output = _Output(stream, _renderer(format_, stream))
     logging.raiseExceptions = False  # its report of a record that cannot be formatted prints the arguments
     for name, level in _LEVELS.items():
         logger = logging.getLogger(name)
@@ -71,22 +65,56 @@ def configure(format_: str, *, stream: TextIO) -> None:
             logger.removeHandler(old)
         logger.setLevel(level)
         logger.propagate = True
-    logging.getLogger().addHandler(handler)
+    logging.getLogger().addHandler(output)
 
 
-def get(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger of a module; what it lets out is the same whether or not `configure` was called."""
-    logger = structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.add_logger_name,
-            *_PIPELINE,
-            _hand_over,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    return cast("structlog.stdlib.BoundLogger", logger)
+class Logger:
+    """The logger of a module: a call is an event, with its name and its keys.
+
+    What it lets out is the same whether or not `configure` was called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **keys: object) -> None:
+        """Log what only a developer wants to know."""
+        self._log(logging.DEBUG, event, keys)
+
+    def info(self, event: str, **keys: object) -> None:
+        """Log what happens all the time."""
+        self._log(logging.INFO, event, keys)
+
+    def warning(self, event: str, **keys: object) -> None:
+        """Log what may need a person."""
+        self._log(logging.WARNING, event, keys)
+
+    def error(self, event: str, **keys: object) -> None:
+        """Log what went wrong."""
+        self._log(logging.ERROR, event, keys)
+
+    def exception(self, event: str, **keys: object) -> None:
+        """Log what went wrong, with the exception that is being handled."""
+        self._log(logging.ERROR, event, {"exc_info": True, **keys})
+
+    def critical(self, event: str, **keys: object) -> None:
+        """Log what ends the process."""
+        self._log(logging.CRITICAL, event, keys)
+
+    def _log(self, level: int, event: str, keys: Mapping[str, object]) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        line = _line(event, logging.getLevelName(level).lower(), self._logger.name, keys)
+        match logging.root.handlers:
+            case [_Output() as output]:  # a record of logging costs more than all the rest, for each webhook
+                output.write(line)
+            case _:
+                self._logger.log(level, line)
+
+
+def get(name: str) -> Logger:
+    """Return the logger of a module."""
+    return Logger(name)
 
 
 def report_uncaught() -> None:
@@ -104,35 +132,65 @@ def summary(exc: BaseException) -> str:
     return f"{type(exc).__qualname__} at {places[0]}" if places else type(exc).__qualname__
 
 
-def _renderer(format_: str, stream: TextIO) -> Processor:
+class _Line(dict[str, object]):
+    """All that is let out of one event or record."""
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    """Where all lines go: those of our own events, and those made of the records of libraries."""
+
+    def __init__(self, stream: TextIO, render: Callable[[_Line], str]) -> None:
+        super().__init__(stream)
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._render(record.msg if isinstance(record.msg, _Line) else _foreign_line(record))
+
+    def write(self, line: _Line) -> None:
+        text = self._render(line) + self.terminator
+        try:
+            with self.lock or nullcontext():
+                self.stream.write(text)
+                self.stream.flush()
+        except (OSError, ValueError):
+            pass  # as in `handle`: a log that cannot be written must not hinder what it tells of
+
+
+def _renderer(format_: str, stream: TextIO) -> Callable[[_Line], str]:
     if format_ == "json":
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+        return json.dumps
+    console = structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+    return lambda line: console(None, "", dict(line))  # it takes the dictionary apart
 
 
-def _describe_foreign(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    record: logging.LogRecord = event["_record"]
-    template, arguments = event["event"], event.pop("positional_args", ())
-    event["event"] = _FOREIGN_EVENT
-    event["logger"] = record.name
-    event["at"] = [f"{record.module}:{record.funcName}:{record.lineno}"]
-    if arguments:  # without arguments the text may have been filled in by its author
-        event["template"] = template
-    return event
+def _foreign_line(record: logging.LogRecord) -> _Line:
+    keys: dict[str, object] = {"at": [f"{record.module}:{record.funcName}:{record.lineno}"]}
+    if record.args:  # without arguments the text may have been filled in by its author
+        keys["template"] = str(record.msg)
+    return _line(_FOREIGN_EVENT, record.levelname.lower(), record.name, {**keys, "exc_info": record.exc_info})
 
 
-def _describe_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    exc_info = event.pop("exc_info", None)
+def _line(event: str, level: str, logger: str, keys: Mapping[str, object]) -> _Line:
+    line = _Line({name: _plain(value) for name, value in keys.items() if name in ALLOWED_KEYS})
+    line["event"] = event if _EVENT_NAME.fullmatch(event) else _UNNAMED_EVENT
+    line["logger"] = logger
+    line["level"] = level
+    line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    exc_info = keys.get("exc_info")
+    if exc_info:
+        line.update(_described(exc_info))
+    return line
+
+
+def _described(exc_info: object) -> dict[str, object]:
     if exc_info is True:
         exc_info = sys.exc_info()
     exc = exc_info[1] if isinstance(exc_info, tuple) else exc_info
-    if isinstance(exc, BaseException):
-        event["error"] = type(exc).__qualname__
-        event["at"] = _places(exc.__traceback__)
-        causes = _causes(exc)
-        if causes:
-            event["caused_by"] = causes
-    return event
+    if not isinstance(exc, BaseException):
+        return {}
+    described: dict[str, object] = {"error": type(exc).__qualname__, "at": _places(exc.__traceback__)}
+    causes = _causes(exc)
+    return {**described, "caused_by": causes} if causes else described
 
 
 def _places(traceback: TracebackType | None) -> list[str]:
@@ -155,36 +213,11 @@ def _causes(exc: BaseException) -> list[str]:
     return found
 
 
-def _hand_over(logger: logging.Logger, method: str, event: MutableMapping[str, Any]) -> tuple[Any, Any]:
-    args, kwargs = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
-    return args, {**kwargs, "exc_info": False}  # `Logger.exception` would add it again, message and all
-
-
-def _keep_allowed(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if not _EVENT_NAME.fullmatch(str(event.get("event"))):
-        event["event"] = _UNNAMED_EVENT
-    return {
-        name: value if name in _INTERNAL_KEYS else _plain(value)
-        for name, value in event.items()
-        if name in ALLOWED_KEYS or name in _INTERNAL_KEYS
-    }
-
-
 def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, (int, float)):
         return value
     if isinstance(value, str):
         return str(value)[:_LONGEST_TEXT]
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(part) for part in list(value)[:_LONGEST_LIST]]
     return type(value).__name__  # a representation could show what it represents
-
-
-_INTERNAL_KEYS = frozenset({"_record", "_from_structlog"})
-
-_PIPELINE: tuple[Processor, ...] = (
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    _describe_exception,
-    _keep_allowed,
-)

@@ -60,6 +60,17 @@ BODY_BYTES = Histogram(
 DELIVERIES = Counter("rewardpost_deliveries", "Deliveries handled by event type and outcome.", ["type", "outcome"])
 JOBS = Counter("rewardpost_jobs", "Runs of jobs by task and outcome.", ["task", "outcome"])
 JOB_SECONDS = Histogram("rewardpost_job_seconds", "How long one run of a job took.", ["task"], buckets=_LONG)
+LEASES_LOST = Counter(
+    "rewardpost_leases_lost", "Jobs that another worker may have taken while they still ran here, by task.", ["task"]
+)
+LATE_WRITES = Counter(
+    "rewardpost_late_writes",
+    "What a run wrote after its lease was lost: refused, or written where only it knew the outcome.",
+    ["outcome"],
+)
+UNKNOWN_TASKS = Counter(
+    "rewardpost_unknown_tasks", "Jobs left on the queue because this release does not know their task."
+)
 TRANSITIONS = Counter("rewardpost_fulfilment_transitions", "Fulfilments that entered a state.", ["state"])
 PROVIDER_CALLS = Counter(
     "rewardpost_provider_calls",

@@ -58,6 +58,15 @@ def number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def rate(raw: str) -> float | None:
+    """Accept a number above 0, for example 2.5; nothing means unset."""
+    if not raw.strip():
+        return None
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", raw.strip()) is None or not float(raw):
+        raise ValueError("a number above 0 such as 2.5")
+    return float(raw)
+
+
 def optional(parse: Callable[[str], int]) -> Callable[[str], int | None]:
     """Accept what `parse` accepts, or nothing."""
     return lambda raw: parse(raw) if raw.strip() else None

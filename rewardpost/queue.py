@@ -4,14 +4,19 @@ arq's `enqueue_job` answers None both for a duplicate and for a connection that 
 that is acknowledged may depend on it; `Queue.store` raises when the outcome is not known.
 """
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+import hiredis
 import msgspec
 from redis.asyncio import Redis
 
 from rewardpost import codec
 from rewardpost.delivery import Delivery
+from rewardpost.group_commit import GroupCommit
 from rewardpost.keys import Keys
 from rewardpost.scripts import Script
 
@@ -20,12 +25,18 @@ OPEN_DELIVERY = "open_delivery"
 SHIP_REWARD = "ship_reward"
 """Name of the task that carries a reward out."""
 
+AGAIN_MS = 3_155_760_000_000
+"""How far above its due time a job lies that comes again, which makes a lane of its own; `jobs.lua` has it too."""
+
 LIFE_SIGN_SECONDS = 5
 """How often a worker shows a sign of life."""
 _SILENCE_SECONDS = 3 * LIFE_SIGN_SECONDS
 _LOOKED_AT = 5000
 
 _STORE = Script("store_delivery")
+_SIGN_OF_LIFE = Script("sign_of_life")
+_MOST_TOGETHER = 128  # how many deliveries share one write: as long as it takes, the server does nothing else
+_MOST_BYTES_TOGETHER = 4 * 1024 * 1024  # their bodies; a write stands in memory several times on its way
 
 
 class Receipt(StrEnum):
@@ -48,66 +59,102 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     """How long the oldest waiting job has been due; 0 when none waits."""
 
 
+class _LeanRedis(Redis):
+    """A client on an open pool for large commands sent one at a time, where redis-py's own path would cost the most."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own answer
+        del options
+        connection = await self.connection_pool.get_connection()
+        try:
+            # A connection that fails, or whose answer is given up, closes itself, as it does on redis-py's own path.
+            await connection.send_packed_command([hiredis.pack_command(args)])
+            return await connection.read_response()
+        finally:
+            await self.connection_pool.release(connection)
+
+
 class Queue:
     """Takes deliveries in, and tells how many jobs there are."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
+        self._lean = _LeanRedis(connection_pool=redis.connection_pool)
         self._keys = keys
+        self._deliveries: GroupCommit[Delivery, Receipt] = GroupCommit(
+            self._store, most=_MOST_TOGETHER, size=lambda delivery: len(delivery.body), most_size=_MOST_BYTES_TOGETHER
+        )
 
-    async def store(self, delivery: Delivery) -> Receipt:
+    def store(self, delivery: Delivery) -> asyncio.Future[Receipt]:
         """Put a delivery on the queue, unless the same body is waiting, running or settled.
 
-        A twin among the dead letters is superseded in the same write.
+        A twin among the dead letters is superseded in the same write. Deliveries that wait at the same moment share
+        one write; giving the future up takes back nothing.
 
-        Raises:
+        Raises, when awaited:
             redis.exceptions.RedisError: the server refused or the outcome is not known; nothing may be
                 acknowledged, and storing the same delivery again is safe.
             OSError: the same.
             TimeoutError: the same.
         """
-        keys = self._keys
-        job_id = keys.delivery_job(delivery.id)
-        answer = await _STORE.run(
-            self._redis,
-            keys=[
-                keys.queue,
-                keys.job(job_id),
-                keys.delivery(delivery.id),
-                keys.dead_letters,
-                keys.dead_letter(delivery.id),
-            ],
-            args=[job_id, delivery.id, job_payload(OPEN_DELIVERY, delivery, at=delivery.received_at)],
-        )
-        return Receipt(answer.decode())
+        return self._deliveries.put(delivery)
+
+    async def abandon(self) -> None:
+        """Give up the deliveries that are not known to be stored yet; their futures are cancelled."""
+        await self._deliveries.abandon()
+
+    async def _store(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
+        keys = [self._keys.queue, self._keys.wake_up, self._keys.dead_letters]
+        args: list[str | bytes] = []
+        for delivery in deliveries:
+            job_id = self._keys.delivery_job(delivery.id)
+            keys += self._keys.job(job_id), self._keys.delivery(delivery.id), self._keys.dead_letter(delivery.id)
+            args += job_id, delivery.id, job_payload(OPEN_DELIVERY, delivery, at=delivery.received_at)
+        return [Receipt(answer.decode()) for answer in await _STORE.run(self._lean, keys=keys, args=args)]
 
     async def depth(self) -> Depth:
-        """Count the jobs; running ones are looked for among those that have been due the longest."""
+        """Count the jobs; running ones are looked for among those whose lease could end next."""
         seconds, microseconds = await self._redis.time()
-        now_ms = seconds * 1000 + microseconds // 1000
+        now = seconds * 1000 + microseconds // 1000
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zcount(self._keys.queue, "-inf", now_ms)
-            pipe.zcount(self._keys.queue, f"({now_ms}", "+inf")
-            pipe.zrange(self._keys.queue, 0, _LOOKED_AT - 1, withscores=True)
-            due, deferred, head = await pipe.execute()
-        marks = await self._redis.mget([self._keys.in_progress(job.decode()) for job, _ in head]) if head else []
-        running = [mark is not None for mark in marks]
-        waiting = [score for (_, score), runs in zip(head, running, strict=True) if not runs and score <= now_ms]
-        late = sum(score > now_ms for (_, score), runs in zip(head, running, strict=True) if runs)
+            pipe.zcard(self._keys.queue)
+            for base in (0, AGAIN_MS):
+                pipe.zcount(self._keys.queue, base, base + now)
+                pipe.zrange(self._keys.queue, base, base + now, byscore=True, offset=0, num=1, withscores=True)
+            pipe.zrange(
+                self._keys.queue, now + 1, AGAIN_MS - 1, byscore=True, offset=0, num=_LOOKED_AT, withscores=True
+            )
+            jobs, new, first_new, again, first_again, ahead = await pipe.execute()
+        marks = await self._redis.mget([self._keys.in_progress(job.decode()) for job, _ in ahead]) if ahead else []
+        running = sum(mark is not None for mark in marks)
+        dues = [score for _, score in first_new] + [score - AGAIN_MS for _, score in first_again]
         return Depth(
-            queued=max(due - (sum(running) - late), 0),
-            deferred=deferred - late,
-            running=sum(running),
-            oldest_seconds=max(now_ms - min(waiting), 0) / 1000 if waiting else 0.0,
+            queued=new + again,
+            deferred=jobs - new - again - running,
+            running=running,
+            oldest_seconds=max(now - min(dues), 0) / 1000 if dues else 0.0,
         )
+
+    async def pause(self, why: str) -> None:
+        """Have no worker claim anything from now on; what runs goes on, and the door takes in as before."""
+        await self._redis.set(self._keys.paused, why)
+
+    async def resume(self) -> bool:
+        """Have workers claim again; False where the queue was not paused."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(self._keys.paused)
+            pipe.delete(self._keys.wake_up)
+            pipe.lpush(self._keys.wake_up, "1")
+            deleted, *_ = await pipe.execute()
+        return bool(deleted)
+
+    async def paused(self) -> str | None:
+        """Return why the queue is paused; None while it is not."""
+        why = await self._redis.get(self._keys.paused)
+        return why.decode() if why is not None else None
 
     async def sign_of_life(self, worker: str) -> None:
         """Note that a worker lives, and forget those that have not said so for a while."""
-        seconds, _ = await self._redis.time()
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._keys.workers, {worker: seconds})
-            pipe.zremrangebyscore(self._keys.workers, "-inf", seconds - _SILENCE_SECONDS)
-            await pipe.execute()
+        await _SIGN_OF_LIFE.run(self._redis, keys=[self._keys.workers], args=[worker, _SILENCE_SECONDS])
 
     async def farewell(self, worker: str) -> None:
         """Forget a worker that ends."""

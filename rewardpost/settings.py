@@ -82,6 +82,8 @@ class Settings:
     ship_to_countries: frozenset[str] | None = _setting(countries, None, "comma-separated ISO 3166-1 alpha-2 codes; unset: everywhere")
 
     provider: str = _setting(choice("manual", "webhook"), "manual", "who fulfils: `manual` (a packing list) or `webhook` (your own system)")
+    provider_calls_per_second: float | None = _setting(parsing.rate, None, "how many calls to the provider all workers together may make a second; unset: no limit")
+    provider_concurrency: int = _setting(number(0, 10_000), 0, "how many calls to the provider may run at a time, of all workers together; 0: no bound")
     webhook_out_url: str = _setting(url("https", "http"), "", "where the `webhook` provider posts its orders")
     webhook_out_secret: str = _setting(parsing.standard_webhooks_secret, "", "the Standard Webhooks secret that signs them, `whsec_…`", secret=True)
 

@@ -15,14 +15,18 @@ from rewardpost.dead_letters import DeadLetters
 from rewardpost.delivery import Delivery, delivery_id
 from rewardpost.fulfilment import Fulfilment, Hold, Opening, Personal
 from rewardpost.keys import DEFAULT_PREFIX, Keys
+from rewardpost.lease import Lease
 from rewardpost.ledger import Ledger
 from rewardpost.queue import Queue
 from rewardpost.states import State
+from worker.edge import Job
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ADDRESS = PostalAddress(
     name="Tess Testperson", line_1="Probestrasse 7", city="Musterstadt", postal_code="10117", country="DE"
 )
+
+TOKEN = "token-of-the-test"
 
 T = TypeVar("T")
 
@@ -50,6 +54,13 @@ def at(url: str, work: Callable[[ArqRedis], Awaitable[T]]) -> T:
             await redis.aclose()
 
     return asyncio.run(connected())
+
+
+async def held(redis: ArqRedis, keys: Keys, job_id: str, attempt: int = 1) -> Job:
+    """Hold a job as if a worker had claimed it, whether or not it is on the queue."""
+    lease = Lease(job_id, TOKEN)
+    await redis.set(keys.in_progress(job_id), lease.token)
+    return Job(lease=lease, attempt=attempt)
 
 
 async def _reward(redis: ArqRedis, name: str, state: State, *, hold: Hold | None, article: str) -> str:
@@ -99,5 +110,6 @@ async def _dead_letter(redis: ArqRedis, body: bytes, code: str) -> str:
     keys = Keys(DEFAULT_PREFIX)
     delivery = Delivery(id=delivery_id(body), source="voucherify", received_at=NOW, body=body)
     await Queue(redis, keys).store(delivery)
-    await DeadLetters(redis, keys).add(keys.delivery_job(delivery.id), delivery.id, code=code, why="expected JSON")
+    job = await held(redis, keys, keys.delivery_job(delivery.id))
+    await DeadLetters(redis, keys).add(job.lease, delivery.id, code=code, why="expected JSON")
     return delivery.id

@@ -13,16 +13,21 @@ from arq.connections import ArqRedis
 
 from rewardpost import codec, connection, logs, probes
 from rewardpost.changes import WORKER
+from rewardpost.client import SharingRedis
 from rewardpost.connection import UNREACHABLE
 from rewardpost.dead_letters import DeadLetters
 from rewardpost.keys import Keys
 from rewardpost.ledger import Ledger
+from rewardpost.limits import Limits, provider_limit, voucherify_limit
 from rewardpost.operations import Operations
 from rewardpost.queue import OPEN_DELIVERY, SHIP_REWARD, Queue
 from rewardpost.settings import Settings, SettingsError, load
+from rewardpost.turns import Ended, Go, Limit, Wait
 from worker.address_sources import registry as address_sources
-from worker.edge import JOB_TIMEOUT, Edge, EdgeWorker, Task
+from worker.edge import JOB_TIMEOUT, Edge, Task
+from worker.engine import Engine
 from worker.heartbeat import Heartbeat
+from worker.provider_calls import ProviderCalls
 from worker.providers import registry as providers
 from worker.providers.protocol import Provider
 from worker.ship_reward import ShipReward
@@ -30,13 +35,11 @@ from worker.tasks import OpenDelivery, SetUnreadableAside
 
 CALL_TIMEOUT = timedelta(seconds=5)
 """How long a worker waits for an answer of Redis."""
-FINISH_IN_HAND = timedelta(seconds=20)
-"""How long jobs may go on after SIGTERM before they are given back."""
-POLL = timedelta(milliseconds=100)
 HEALTH_RECORD = timedelta(seconds=10)
 """How often arq writes the record that `arq --check` reads."""
 
 _CANCEL_PATIENCE_SECONDS = 0.1
+_REDIS_PAUSE_SECONDS = 0.5
 
 log = logs.get(__name__)
 
@@ -55,10 +58,10 @@ class Workshop:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys(settings.key_prefix)
-        self.redis = _connect(settings)
+        self.redis = SharingRedis(_connect(settings))
         self.heartbeat = Heartbeat(Queue(self.redis, self.keys))
         self.ledger = Ledger(self.redis, self.keys, retention=settings.retention)
-        self._edge = Edge(self.redis, self.keys, limit=settings.worker_max_attempts)
+        self._edge = Edge(limit=settings.worker_max_attempts)
         self._closing = contextlib.AsyncExitStack()
         self._opened = False
 
@@ -72,10 +75,10 @@ class Workshop:
             "redis_settings": connection.arq_settings(self.settings.redis_url),  # only `arq --check` reads it
             "on_startup": self._on_startup,
             "on_shutdown": self._on_shutdown,
-            "job_completion_wait": int(FINISH_IN_HAND.total_seconds()),
+            "lease": self.settings.worker_lease,
+            "connect": lambda: _connect(self.settings),
             "max_jobs": self.settings.worker_max_jobs,
             "job_timeout": JOB_TIMEOUT,
-            "poll_delay": POLL,
             "health_check_interval": HEALTH_RECORD,
             "job_serializer": codec.encode,
             "job_deserializer": codec.decode,
@@ -108,10 +111,12 @@ class Workshop:
     def _tasks(self, provider: Provider, session: ClientSession) -> list[Task]:
         letters = DeadLetters(self.redis, self.keys)
         operations = Operations(self.redis, self.keys, retention=self.settings.retention, by=WORKER)
-        sources = address_sources.build(self.settings, session)
+        limits = Limits(self.redis, self.keys)
+        sources = address_sources.build(self.settings, session, _Budget(limits, voucherify_limit(self.settings)))
+        calls = ProviderCalls(provider, _Budget(limits, provider_limit(self.settings, provider.call_timeout)))
         return [
             OpenDelivery(self.ledger, letters, operations, projects=self.settings.voucherify_project_ids),
-            ShipReward(self.ledger, provider, sources, self.settings),
+            ShipReward(self.ledger, calls, sources, self.settings),
             SetUnreadableAside(self.ledger, letters),
         ]
 
@@ -137,13 +142,35 @@ class Workshop:
     async def _on_startup(self, _ctx: dict[Any, Any]) -> None:
         logs.configure(self.settings.log_format, stream=sys.stdout)  # the `arq` command has configured its own
         await self.open()
-        await self.ledger.installed()
-        await self.heartbeat.beat()
+        await self._reach_redis()
         log.info("worker_started", worker=self.heartbeat.worker, provider=self.settings.provider)
+
+    async def _reach_redis(self) -> None:
+        while True:
+            try:
+                await self.ledger.installed()
+            except UNREACHABLE:
+                await asyncio.sleep(_REDIS_PAUSE_SECONDS)
+            else:
+                return await self.heartbeat.beat()
 
     async def _on_shutdown(self, _ctx: dict[Any, Any]) -> None:
         await self.close()
         log.info("worker_stopped", worker=self.heartbeat.worker)
+
+
+class _Budget:
+    """One limit, as those see it who know neither Redis nor the other limits."""
+
+    def __init__(self, limits: Limits, limit: Limit) -> None:
+        self._limits = limits
+        self._limit = limit
+
+    async def turn(self, who: str) -> Go | Wait:
+        return await self._limits.turn(self._limit, who)
+
+    async def ended(self, call: str, how: Ended, *, retry_after: timedelta | None = None) -> None:
+        await self._limits.ended(self._limit, call, how, retry_after=retry_after)
 
 
 def worker_settings(environ: Mapping[str, str]) -> type:
@@ -157,7 +184,7 @@ def worker_settings(environ: Mapping[str, str]) -> type:
     except SettingsError as exc:
         raise SystemExit(str(exc)) from None
     # arq's command names its own class; there is no setting for it. A test pins that this still works.
-    arq.worker.Worker = EdgeWorker  # type: ignore[misc] # the one thing of arq that is replaced
+    arq.worker.Worker = Engine  # type: ignore[misc] # the one thing of arq that is replaced
     return type("WorkerSettings", (), workshop.arq_settings())
 
 

@@ -2,27 +2,30 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
-from rewardpost import logs, metrics, transitions
+from rewardpost import logs, transitions
 from rewardpost.addresses import AddressProblem, PostalAddress
-from rewardpost.changes import WORKER, Change, Due, End
+from rewardpost.changes import WORKER, Change
+from rewardpost.connection import UNREACHABLE
 from rewardpost.fulfilment import Fulfilment
 from rewardpost.ledger import Ledger, Stale, View
 from rewardpost.queue import SHIP_REWARD
 from rewardpost.settings import Settings
 from rewardpost.states import SETTLED, State
+from rewardpost.turns import Go
 from worker import shipping
 from worker.address_sources.look_up import look_up
 from worker.address_sources.protocol import AddressSource, Customer, TryLater
 from worker.backoff import back_off
 from worker.edge import Job
-from worker.providers.protocol import CannotTell, Guarantee, Order, Outcome, Parcel, Provider, Unknown
+from worker.provider_calls import ProviderCalls
+from worker.providers.protocol import CannotTell, Guarantee, Outcome, Parcel
+from worker.reward_steps import Step, Steps
 from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
 
 ADDRESS_PAUSE = timedelta(minutes=1)
@@ -42,182 +45,172 @@ class ShipReward:
     def __init__(
         self,
         ledger: Ledger,
-        provider: Provider,
+        calls: ProviderCalls,
         sources: Sequence[AddressSource],
         settings: Settings,
         *,
         quiet_margin: timedelta = QUIET_MARGIN,
     ) -> None:
         self._ledger = ledger
-        self._provider = provider
+        self._steps = Steps(ledger)
+        self._calls = calls
+        self._provider = calls.provider
         self._sources = sources
         self._settings = settings
-        self._quiet_time = provider.look_up_lag + quiet_margin
+        self._quiet_time = calls.provider.look_up_lag + quiet_margin
 
-    async def run(self, _job: Job, *args: Any) -> str:  # noqa: ANN401 - the reference
+    async def run(self, job: Job, *args: Any) -> str:  # noqa: ANN401 - the reference
         """Take steps until the reward rests or waits; a step decided on an old record is decided anew."""
         reference: str = args[0]
+        step: Step | str | None = None
         while True:
-            local = datetime.now(UTC)  # before Redis's clock is read: a deadline by this one is never the later one
-            view = await self._ledger.load(reference)
-            if view.record is None:
-                return await self._forget(reference)
             try:
-                outcome = await self._step(view, view.record, local)
+                if step is None:
+                    step = await self._steps.read(reference, job.lease.token)
+                if isinstance(step, str):
+                    return step
+                step = await self._go_on(step)
             except Stale:
-                continue
-            if outcome is not None:
-                return outcome
+                step = None
 
-    async def set_aside(self, _job: Job, why: str, *args: Any) -> str:  # noqa: ANN401 - the reference
+    async def set_aside(self, job: Job, why: str, *args: Any) -> str:  # noqa: ANN401 - the reference
         """Move the record to needs_attention in the step that ends the job."""
         reference: str = args[0]
         while True:
-            view = await self._ledger.load(reference)
-            record = view.record
-            if record is None:
-                return await self._forget(reference)
+            step = await self._steps.read(reference, job.lease.token)
+            if isinstance(step, str):
+                return step
             try:
-                if record.state in SETTLED or record.state is State.NEEDS_ATTENTION:
-                    await self._ledger.end_job(record)
+                if step.record.state in SETTLED or step.record.state is State.NEEDS_ATTENTION:
+                    await self._ledger.end_job(step.record, step.token)
                 else:
-                    await self._apply(transitions.wants_attention(record, why, now=view.now), record)
+                    await self._steps.write(step, transitions.wants_attention(step.record, why, now=step.now))
             except Stale:
                 continue
             return "set_aside"
 
-    async def _step(self, view: View, record: Fulfilment, local: datetime) -> str | None:
-        policy = await self._policy(view)
-        match shipping.next_action(record, now=view.now, policy=policy):
+    async def _go_on(self, step: Step) -> Step | str | None:
+        policy = await self._policy(step.view)
+        action = shipping.next_action(step.record, now=step.now, policy=policy)
+        match action:
             case Rest():
-                await self._ledger.end_job(record)
+                await self._ledger.end_job(step.record, step.token)
                 return "done"
             case Wait(due):
-                await self._ledger.defer_job(record, due)
-                return "deferred"
+                return await self._steps.defer(step, due)
             case FindAddress():
-                return await self._find_address(record, view.now)
+                return await self._find_address(step)
             case Dispatch():
-                return await self._dispatch(record, view.now, local)
+                return await self._dispatch(step)
             case LookUp():
-                return await self._look_up(record, policy, view.now)
+                return await self._look_up(step, policy)
             case CancelOrder():
-                change = shipping.after_cancel(
-                    record,
-                    await self._provider.cancel(record.provider_order or ""),
-                    now=view.now,
-                    policy=policy,
-                )
-                return await self._apply(change, record)
+                return await self._cancel(step, policy)
             case Change() as change:
-                return await self._apply(change, record)
+                return await self._steps.write(step, change)
 
-    async def _apply(self, change: Change, before: Fulfilment) -> str | None:
-        after = await self._ledger.apply(change, before=before, running=True)
-        log.info(
-            "reward_moved",
-            reference=after.reference,
-            before=before.state,
-            after=after.state,
-            reason=change.record.why,
-        )
-        for entry in change.entries:
-            if entry.before is not entry.after:
-                metrics.TRANSITIONS.labels(entry.after.value).inc()
-        match change.job:
-            case End():
-                return "done"
-            case Due():
-                return "deferred"
-            case _:
-                return None
-
-    async def _find_address(self, record: Fulfilment, now: datetime) -> str | None:
-        personal = await self._ledger.personal(record.reference)
+    async def _find_address(self, step: Step) -> Step | str:
+        record, personal = step.record, step.view.personal
         found = await look_up(
             self._sources,
-            Customer(id=record.customer, source_id=personal.source_id, name=personal.name),
+            Customer(id=record.customer, source_id=personal.source_id, name=personal.name, reference=record.reference),
             served=self._settings.ship_to_countries,
         )
         match found:
             case PostalAddress() as address:
-                change = transitions.address_found(
-                    record, msgspec.structs.replace(personal, address=address), by=WORKER, now=now
-                )
+                known = msgspec.structs.replace(personal, address=address)
+                change = transitions.address_found(record, known, by=WORKER, now=step.now)
+                view = msgspec.structs.replace(step.view, personal=known)
+                return msgspec.structs.replace(step, view=view, record=change.record, pending=change)
             case AddressProblem(kind=kind, fields=fields):
                 why = f"address {kind.replace('_', ' ')}" + (f": {', '.join(fields)}" if fields else "")
-                change = transitions.address_wanted(record, why, now=now)
+                return await self._steps.write(step, transitions.address_wanted(record, why, now=step.now))
             case TryLater(why=why, retry_after=retry_after):
                 log.info("address_look_up_postponed", reference=record.reference, reason=why)
-                await self._ledger.defer_job(record, now + (retry_after or ADDRESS_PAUSE))
-                return "deferred"
-        return await self._apply(change, record)
+                return await self._steps.defer(step, step.now + (ADDRESS_PAUSE if retry_after is None else retry_after))
 
-    async def _dispatch(self, record: Fulfilment, now: datetime, local: datetime) -> str | None:
-        personal = await self._ledger.personal(record.reference)
-        if personal.address is None:
-            change = transitions.wants_attention(record, "its address has been erased; expected a new one", now=now)
-            return await self._apply(change, record)
-        parcel = _parcel(record, personal.address)
+    async def _dispatch(self, step: Step) -> Step | str | None:
+        record, address = step.record, step.view.personal.address
+        if address is None:
+            why = "its address has been erased; expected a new one"
+            return await self._steps.write(step, transitions.wants_attention(record, why, now=step.now))
+        parcel = _parcel(record, address)
         if self._provider.guarantee is Guarantee.LEDGER:
-            change = transitions.submit_at_once(record, self._provider.name, parcel.reference, now=now)
-            return await self._apply(change, record)
+            change = transitions.submit_at_once(record, self._provider.name, parcel.reference, now=step.now)
+            return await self._steps.write(step, change)
+        turn = await self._calls.turn(record.reference)
+        if not isinstance(turn, Go):
+            return await self._steps.defer(step, step.now + turn.after)
         timeout = self._provider.call_timeout
-        begun = await self._ledger.apply(
-            transitions.begin_dispatch(record, self._provider.name, deadline=now + timeout, now=now),
-            before=record,
-        )
-        outcome = await self._submit(parcel, local + timeout)
-        return await self._settle(begun, outcome)
+        local = datetime.now(UTC)  # read first, so that the deadline by this clock is never the later one
+        now = step.now
+        change = transitions.begin_dispatch(record, self._provider.name, deadline=now + timeout, now=now)
+        try:
+            begun = await self._steps.write(step, change)
+        except BaseException:
+            await self._calls.give_up(turn)
+            raise
+        if not isinstance(begun, Step):
+            raise TypeError("expected the job to go on after the dispatch has begun")
+        return await _to_its_end(self._call(begun, turn, parcel, local + timeout))
 
-    async def _submit(self, parcel: Parcel, deadline: datetime) -> Outcome:
-        with metrics.PROVIDER_CALL_SECONDS.labels(self._provider.name).time():
+    async def _call(self, begun: Step, turn: Go, parcel: Parcel, deadline: datetime) -> Step | str | None:
+        """Submit, and write the outcome down as often as it takes, whatever flag was set: nobody else knows it."""
+        outcome = await self._calls.submit(turn, parcel, deadline)
+        step: Step | str = begun
+        while isinstance(step, Step):
             try:
-                outcome = await self._provider.submit(parcel, deadline)
-            except Exception as exc:  # noqa: BLE001 - one that no one foresaw says nothing of what the provider did
-                outcome = Unknown(why=f"the call failed with {logs.summary(exc)}")
-        metrics.PROVIDER_CALLS.labels(self._provider.name, type(outcome).__name__.lower()).inc()
-        return outcome
+                change = self._after_call(step, begun.record.token, outcome)
+                if change is None:
+                    break
+                return await self._steps.write(step, change)
+            except Stale:
+                step = await self._read_again(begun)
+            except UNREACHABLE:
+                await asyncio.sleep(_REDIS_PAUSE_SECONDS)
+                step = await self._read_again(begun)
+        log.warning("late_outcome_refused", reference=begun.record.reference, outcome=type(outcome).__name__)
+        return None
 
-    async def _settle(self, begun: Fulfilment, outcome: Outcome) -> str | None:
-        """Write an outcome down, whatever flag was set meanwhile, and as often as it takes: nobody else knows it."""
+    async def _read_again(self, begun: Step) -> Step | str:
         while True:
             try:
-                view = await self._ledger.load(begun.reference)
-                change = self._after_call(view, begun, outcome)
-                if view.record is None or change is None:
-                    log.warning("late_outcome_refused", reference=begun.reference, outcome=type(outcome).__name__)
-                    return None
-                return await self._apply(change, view.record)
-            except Stale:
-                continue
-            except RedisError:
+                return await self._steps.read(begun.record.reference, begun.token)
+            except UNREACHABLE:
                 await asyncio.sleep(_REDIS_PAUSE_SECONDS)
 
-    def _after_call(self, view: View, begun: Fulfilment, outcome: Outcome) -> Change | None:
-        if view.record is None:
-            return None
-        wait = back_off(begun.spent + 1, random.random())  # noqa: S311 - jitter, no secret
+    def _after_call(self, step: Step, token: int, outcome: Outcome) -> Change | None:
+        wait = back_off(step.record.spent + 1, random.random())  # noqa: S311 - jitter, no secret
         limit = self._settings.worker_max_attempts
-        return shipping.after_call(view.record, begun.token, outcome, now=view.now, limit=limit, back_off=wait)
+        return shipping.after_call(step.record, token, outcome, now=step.now, limit=limit, back_off=wait)
 
-    async def _look_up(self, record: Fulfilment, policy: Policy, now: datetime) -> str | None:
+    async def _look_up(self, step: Step, policy: Policy) -> Step | str:
+        record = step.record
+        turn = await self._calls.turn(record.reference)
+        if not isinstance(turn, Go):
+            return await self._steps.defer(step, step.now + turn.after)
         try:
-            orders: Sequence[Order] = await self._provider.find(record.provider_reference)
+            orders = await self._calls.find(turn, record.provider_reference)
         except CannotTell as exc:
+            now = step.now
             if record.deadline is not None and now - record.deadline > shipping.LOOK_UP_LIMIT:
-                return await self._apply(
-                    transitions.wants_attention(
-                        record, f"the provider cannot say whether it has the order: {exc}", now=now
-                    ),
-                    record,
-                )
-            return await self._apply(transitions.wait(record, now + policy.quiet_time, str(exc), now=now), record)
+                why = f"the provider cannot say whether it has the order: {exc}"
+                return await self._steps.write(step, transitions.wants_attention(record, why, now=now))
+            return await self._steps.write(step, transitions.wait(record, now + policy.quiet_time, str(exc), now=now))
         if record.state is State.SUBMITTED:
-            return await self._apply(shipping.after_cancel_look_up(record, orders, now=now), record)
+            return await self._steps.write(step, shipping.after_cancel_look_up(record, orders, now=step.now))
         wait = back_off(record.spent + 1, random.random())  # noqa: S311 - jitter, no secret
         limit = self._settings.worker_max_attempts
-        return await self._apply(shipping.after_look_up(record, orders, now=now, limit=limit, back_off=wait), record)
+        change = shipping.after_look_up(record, orders, now=step.now, limit=limit, back_off=wait)
+        return await self._steps.write(step, change)
+
+    async def _cancel(self, step: Step, policy: Policy) -> Step | str:
+        turn = await self._calls.turn(step.record.reference)
+        if not isinstance(turn, Go):
+            return await self._steps.defer(step, step.now + turn.after)
+        cancellation = await self._calls.cancel(turn, step.record.provider_order or "")
+        change = shipping.after_cancel(step.record, cancellation, now=step.now, policy=policy)
+        return await self._steps.write(step, change)
 
     async def _policy(self, view: View) -> Policy:
         settings = self._settings
@@ -231,11 +224,18 @@ class ShipReward:
             quiet_time=self._quiet_time,
         )
 
-    async def _forget(self, reference: str) -> str:
-        """End the job of a reward whose record is gone: it expired, or the ledger was emptied."""
-        log.warning("reward_without_record", reference=reference)
-        await self._ledger.end_job(Fulfilment(reference=reference, state=State.RECEIVED))
-        return "gone"
+
+async def _to_its_end(call: Coroutine[None, None, Step | str | None]) -> Step | str | None:
+    """Await a call and the writing down of its outcome, even when the job is cancelled meanwhile.
+
+    A worker that stops would otherwise leave an unknown outcome behind.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _parcel(record: Fulfilment, address: PostalAddress) -> Parcel:

@@ -74,7 +74,9 @@ class OpenDelivery:
                 return await self._set_aside(job, code, why)
 
     async def _open(self, job: Job, delivery: Delivery, decision: OpenReward) -> str:
-        settled = SettledDelivery(id=delivery.id, event=metrics.event_type_label(decision.event_type))
+        settled = SettledDelivery(
+            id=delivery.id, token=job.lease.token, event=metrics.event_type_label(decision.event_type)
+        )
         while True:
             view = await self._ledger.load(decision.reference)
             if view.record is not None or view.done is not None:
@@ -92,7 +94,9 @@ class OpenDelivery:
             return "opened"
 
     async def _roll_back(self, job: Job, delivery: Delivery, decision: RollBack) -> str:
-        settled = SettledDelivery(id=delivery.id, event=metrics.event_type_label(decision.event_type))
+        settled = SettledDelivery(
+            id=delivery.id, token=job.lease.token, event=metrics.event_type_label(decision.event_type)
+        )
         while True:
             view = await self._ledger.load(decision.reference)
             change: Change | None = None
@@ -118,11 +122,11 @@ class OpenDelivery:
         return "erased"
 
     async def _settle(self, job: Job, delivery: Delivery, event_type: str) -> None:
-        await self._dead_letters.settle(job.id, delivery.id, event=metrics.event_type_label(event_type))
+        await self._dead_letters.settle(job.lease, delivery.id, event=metrics.event_type_label(event_type))
 
     async def _set_aside(self, job: Job, code: str, why: str) -> str:
         letter = job.id.rpartition(":")[2]
-        await self._dead_letters.add(job.id, letter, code=code, why=why)
+        await self._dead_letters.add(job.lease, letter, code=code, why=why)
         log.warning("delivery_set_aside", delivery=letter, kind=code, reason=why)
         return "dead_letter"
 
@@ -147,10 +151,10 @@ class SetUnreadableAside:
             view = await self._ledger.load(reference)
             if view.record is not None:
                 # All that a reward's job says is its reference, and the job's id says that too.
-                await self._ledger.defer_job(view.record, view.now)
+                await self._ledger.defer_job(view.record, view.now, job.lease.token)
                 return "written_anew"
         letter = job.id.rpartition(":")[2] or delivery_id(bytes(args[0]) if args else b"")
-        await self._dead_letters.add(job.id, letter, code="unreadable_job", why=why)
+        await self._dead_letters.add(job.lease, letter, code="unreadable_job", why=why)
         log.warning("job_set_aside", job=job.id, kind="unreadable_job")
         return "dead_letter"
 

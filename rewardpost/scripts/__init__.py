@@ -20,7 +20,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.text = _INCLUDE.sub(lambda match: _read(match[1]), _read(name))
-        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Redis, *, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - each script has its own answer
         """Call the script; one that the server does not know (yet, or after SCRIPT FLUSH) is sent whole.
@@ -29,7 +29,7 @@ class Script:
             redis.exceptions.RedisError: the server refused or broke off; the outcome may be unknown.
         """
         try:
-            return await redis.evalsha(self._digest, len(keys), *keys, *args)  # type: ignore[misc, arg-type] # redis-py types both its clients with one signature
+            return await redis.evalsha(self.digest, len(keys), *keys, *args)  # type: ignore[misc, arg-type] # redis-py types both its clients with one signature
         except NoScriptError:
             return await redis.eval(self.text, len(keys), *keys, *args)  # type: ignore[misc, arg-type] # the same
 

@@ -1,7 +1,25 @@
--- Shared by the scripts that end, defer or enqueue a job; the keys of a job are {queue, payload, in-progress, retry}.
+-- Shared by the scripts that claim, end, defer or enqueue a job; the keys of a job are {queue, payload, in-progress,
+-- retry}.
+
+-- Jobs that come again (a retry, a replay) wait in the same sorted set, this far above the time at which they are due:
+-- a lane of their own, so that a storm of them holds up nothing new. A hundred years in ms; `rewardpost.queue` has it too.
+local AGAIN = 3155760000000
+
 local function time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- One element is enough for any number of jobs: whoever claims and leaves some passes it on.
+local function wake_up(key)
+  if redis.call('LLEN', key) == 0 then
+    redis.call('LPUSH', key, '1')
+  end
+end
+
+-- Whether the job is still in the hands of the worker that claimed it under this token.
+local function is_held(in_progress, token)
+  return redis.call('GET', in_progress) == token
 end
 
 local function end_job(keys, job_id)
@@ -9,22 +27,18 @@ local function end_job(keys, job_id)
   redis.call('DEL', keys[2], keys[3], keys[4])
 end
 
--- Gives a running job back to the queue for a later time; `untry` takes back the try that arq has counted.
--- One that has ended meanwhile leaves nothing behind.
-local function defer_job(keys, job_id, due_ms, untry)
-  if redis.call('EXISTS', keys[2]) == 1 then
-    redis.call('ZADD', keys[1], due_ms, job_id)
-    if untry == 1 and redis.call('EXISTS', keys[4]) == 1 then
-      redis.call('DECR', keys[4])
-    end
-    redis.call('DEL', keys[3])
+-- Takes back the try that the claim has counted.
+local function untry(retry)
+  local tries = tonumber(redis.call('GET', retry) or '0')
+  if tries > 1 then
+    redis.call('DECR', retry)
   else
-    end_job(keys, job_id)
+    redis.call('DEL', retry)
   end
 end
 
 -- Enqueues a job, or moves the one that waits to the new time; a running one stays marked as running.
-local function enqueue_job(keys, job_id, payload, due_ms)
+local function enqueue_job(keys, job_id, payload, score)
   redis.call('SET', keys[2], payload)
-  redis.call('ZADD', keys[1], due_ms, job_id)
+  redis.call('ZADD', keys[1], score, job_id)
 end

@@ -4,9 +4,12 @@
 -- KEYS: 1-4 the job: queue, payload, in-progress, retry, 5 marker of the settled delivery, 6 counts of events,
 --       7 dead letters, 8 dead letter
 -- ARGV: 1 job id, 2 delivery id, 3 memory in ms, 4 event type (empty: a dead letter), 5 life of a dead letter in ms,
---       6 code, 7 reason
+--       6 code, 7 reason, 8 token under which the job is held
 --@include jobs
 local job_keys = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
+if not is_held(KEYS[3], ARGV[8]) then
+  return 'lost'
+end
 if ARGV[4] ~= '' then
   end_job(job_keys, ARGV[1])
   redis.call('SET', KEYS[5], '1', 'PX', ARGV[3])
@@ -15,7 +18,6 @@ if ARGV[4] ~= '' then
 end
 local payload = redis.call('GET', KEYS[2])
 if not payload then
-  -- Somebody has ended this job already: another worker that ran it too.
   end_job(job_keys, ARGV[1])
   return 'gone'
 end

@@ -1,14 +1,31 @@
 #!lua
--- Stores one delivery as a job, or says that the same body is here already.
+-- Stores deliveries as jobs, or says of each that the same body is here already; the second of two equal ones in one
+-- call is such a duplicate too.
 -- Without the flag allow-oom: a server that is full refuses new work, so that it drains.
--- KEYS: 1 queue, 2 payload of the job, 3 marker of the settled delivery, 4 dead letters, 5 dead letter
--- ARGV: 1 job id, 2 delivery id, 3 payload
-if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then
-  return 'duplicate'
+-- KEYS: 1 queue, 2 wake-up, 3 dead letters, then for each delivery: payload of the job, marker of the settled delivery,
+--       dead letter
+-- ARGV: for each delivery: job id, delivery id, payload
+-- Answers 'stored' or 'duplicate' for each delivery, in order.
+--@include jobs
+local now_ms = time_ms()
+local answers, due, superseded, dead = {}, {}, {}, {}
+for first = 1, #ARGV, 3 do
+  local job_id, delivery, payload = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+  local job_key, settled, dead_letter = KEYS[first + 3], KEYS[first + 4], KEYS[first + 5]
+  if redis.call('EXISTS', settled) == 0 and redis.call('SET', job_key, payload, 'NX') then
+    table.insert(due, now_ms)
+    table.insert(due, job_id)
+    table.insert(dead, dead_letter)
+    table.insert(superseded, delivery)
+    table.insert(answers, 'stored')
+  else
+    table.insert(answers, 'duplicate')
+  end
 end
-local time = redis.call('TIME')
-redis.call('SET', KEYS[2], ARGV[3])
-redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
-redis.call('DEL', KEYS[5])
-redis.call('ZREM', KEYS[4], ARGV[2])
-return 'stored'
+if #due > 0 then
+  redis.call('ZADD', KEYS[1], unpack(due))
+  redis.call('DEL', unpack(dead))
+  redis.call('ZREM', KEYS[3], unpack(superseded))
+  wake_up(KEYS[2])
+end
+return answers

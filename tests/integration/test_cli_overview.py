@@ -1,15 +1,20 @@
 """The verbs that look: what `list`, `show` and `stats` print, and what is said when the server is away."""
 
 import json
+from datetime import timedelta
 
 import pytest
 import redis
+from arq.connections import ArqRedis
 
 from cli.embedded_server import EmbeddedServer
 from rewardpost.fulfilment import Hold
 from rewardpost.keys import DEFAULT_PREFIX, Keys
+from rewardpost.limits import Limits, voucherify_limit
 from rewardpost.queue import Queue
+from rewardpost.settings import Settings
 from rewardpost.states import State
+from rewardpost.turns import Ended, Go
 from tests import seeding
 from tests.shell import Shell, fresh
 
@@ -97,12 +102,66 @@ def test_stats_counts_everything(shell: Shell) -> None:
     seeding.dead_letter(shell.url, b"rubbish")
     seeding.at(shell.url, lambda client: Queue(client, KEYS).sign_of_life("worker-1"))
     stats = shell.json("stats")
-    assert set(stats) == {"queue", "dead_letters", "fulfilments", "workers"}
+    assert set(stats) == {"queue", "dead_letters", "fulfilments", "workers", "limits", "through_seconds"}
     assert set(stats["queue"]) == {"queued", "deferred", "running", "oldest_seconds"}
     assert (stats["dead_letters"], stats["workers"]) == (1, 1)
     assert set(stats["fulfilments"]) == set(State)
     assert (stats["fulfilments"]["ready"], stats["fulfilments"]["submitted"]) == (1, 1)
     assert "submitted\t1" in shell.done("stats")
+
+
+def test_stats_says_until_when_what_waits_will_be_through(shell: Shell) -> None:
+    """Of thirty a minute, one has gone and four wait: the last one's turn is about eight seconds off."""
+    limit = voucherify_limit(Settings())
+
+    async def ask(client: ArqRedis) -> None:
+        limits = Limits(client, KEYS)
+        for name in ("r_1", "r_2", "r_3", "r_4", "r_5"):
+            await limits.turn(limit, name)
+
+    seeding.at(shell.url, ask)
+    stats = shell.json("stats")
+    assert set(stats["limits"]) == {"voucherify", "provider:manual"}
+    line = stats["limits"]["voucherify"]
+    assert (line["waiting"], line["running"], line["open_seconds"]) == (4, 1, None)
+    assert line["through_seconds"] == pytest.approx(4 * limit.interval.total_seconds(), abs=1)
+    assert stats["through_seconds"] == line["through_seconds"]
+    assert stats["limits"]["provider:manual"] == {
+        "waiting": 0,
+        "running": 0,
+        "open_seconds": None,
+        "through_seconds": None,
+    }
+    printed = shell.done("stats")
+    assert "waiting for voucherify\t4" in printed
+    assert "all through\t20" in printed
+
+
+def test_stats_says_when_a_circuit_closes(shell: Shell) -> None:
+    """A side that asked for a pause is shown with the end of it; nothing waits, so nothing is announced."""
+    limit = voucherify_limit(Settings())
+
+    async def ask(client: ArqRedis) -> None:
+        limits = Limits(client, KEYS)
+        turn = await limits.turn(limit, "r_1")
+        assert isinstance(turn, Go)
+        await limits.ended(limit, turn.call, Ended.FAILED, retry_after=timedelta(seconds=90))
+
+    seeding.at(shell.url, ask)
+    stats = shell.json("stats")
+    assert stats["limits"]["voucherify"]["open_seconds"] == pytest.approx(90, abs=5)
+    assert stats["through_seconds"] is None
+    assert "voucherify paused until\t20" in shell.done("stats")
+
+
+def test_stats_counts_what_has_not_asked_for_a_turn_yet(shell: Shell) -> None:
+    """A reward that was just received needs a look-up too, where each address is looked up at Voucherify."""
+    for number in range(3):
+        seeding.reward(shell.url, f"r_{number}", State.RECEIVED)
+    assert shell.json("stats")["through_seconds"] is None
+    shell.environ |= {"VOUCHERIFY_APP_ID": "app", "VOUCHERIFY_APP_TOKEN": "token"}
+    expected = 2 * voucherify_limit(Settings()).interval.total_seconds()
+    assert shell.json("stats")["through_seconds"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

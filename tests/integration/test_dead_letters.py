@@ -9,8 +9,10 @@ from arq.connections import ArqRedis
 from rewardpost.dead_letters import DeadLetter, DeadLetters
 from rewardpost.delivery import Delivery, delivery_id
 from rewardpost.keys import DEAD_LETTER_LIFE, Keys
+from rewardpost.lease import Lease, LeaseLost
 from rewardpost.queue import Queue, Receipt
 from tests.builders import RECEIVED_AT
+from tests.seeding import TOKEN, held
 
 
 def delivery(body: bytes = b"rubbish") -> Delivery:
@@ -31,7 +33,8 @@ class Yard:
         """Store a delivery, set it aside and return the dead letter."""
         await self.queue.store(delivery(body))
         job = self.keys.delivery_job(delivery(body).id)
-        assert await self.letters.add(job, delivery(body).id, code=code, why="expected JSON")
+        lease = (await held(self.redis, self.keys, job)).lease
+        assert await self.letters.add(lease, delivery(body).id, code=code, why="expected JSON")
         letter = await self.letters.get(delivery(body).id)
         assert letter is not None
         return letter
@@ -62,7 +65,8 @@ async def test_a_dead_letter_is_kept_whole_and_not_for_ever(yard: Yard) -> None:
 async def test_a_job_that_has_ended_is_not_set_aside(yard: Yard) -> None:
     """A second worker that ran the same job comes too late, and makes no empty letter."""
     letter = await yard.set_aside()
-    assert not await yard.letters.add(letter.job, letter.id, code="late", why="late")
+    with pytest.raises(LeaseLost):
+        await yard.letters.add(Lease(letter.job, TOKEN), letter.id, code="late", why="late")
     assert (await yard.letters.get(letter.id)) == letter
 
 
@@ -94,7 +98,8 @@ async def test_what_fails_again_is_a_dead_letter_again(yard: Yard) -> None:
     """A replay before the fix loses nothing."""
     letter = await yard.set_aside()
     await yard.letters.replay(letter)
-    assert await yard.letters.add(letter.job, letter.id, code="not_json", why="still")
+    lease = (await held(yard.redis, yard.keys, letter.job)).lease
+    assert await yard.letters.add(lease, letter.id, code="not_json", why="still")
     again = await yard.letters.get(letter.id)
     assert again is not None
     assert (again.payload, again.why) == (letter.payload, "still")
@@ -142,16 +147,31 @@ async def test_a_payload_that_is_no_delivery_shows_none(yard: Yard) -> None:
     await yard.queue.store(delivery())
     job = yard.keys.delivery_job(delivery().id)
     await yard.redis.set(yard.keys.job(job), b"\x81\xa1r\x01")
-    await yard.letters.add(job, delivery().id, code="unreadable_job", why="expected a job")
+    lease = (await held(yard.redis, yard.keys, job)).lease
+    await yard.letters.add(lease, delivery().id, code="unreadable_job", why="expected a job")
     assert [letter.delivery async for letter in yard.letters.all()] == [None]
 
 
 async def test_a_settled_delivery_is_counted_and_remembered(yard: Yard) -> None:
     """Its job ends in the step that remembers it, with a time to live, and counts its event type."""
     await yard.queue.store(delivery())
-    await yard.letters.settle(yard.keys.delivery_job(delivery().id), delivery().id, event="other")
+    job = await held(yard.redis, yard.keys, yard.keys.delivery_job(delivery().id))
+    await yard.letters.settle(job.lease, delivery().id, event="other")
     assert await yard.queued() == []
     assert await yard.queue.store(delivery()) is Receipt.DUPLICATE
     assert await yard.redis.ttl(yard.keys.delivery(delivery().id)) > 0
     counted = await yard.redis.hgetall(yard.keys.events)  # type: ignore[misc] # redis-py types both its clients with one signature
     assert counted == {b"other": b"1"}
+
+
+async def test_who_has_lost_the_lease_can_neither_settle_nor_bury(yard: Yard) -> None:
+    """The delivery of another worker stays where it is."""
+    await yard.queue.store(delivery())
+    lease = (await held(yard.redis, yard.keys, yard.keys.delivery_job(delivery().id))).lease
+    await yard.redis.set(yard.keys.in_progress(lease.job_id), "another token")
+    with pytest.raises(LeaseLost):
+        await yard.letters.settle(lease, delivery().id, event="other")
+    with pytest.raises(LeaseLost):
+        await yard.letters.add(lease, delivery().id, code="x", why="x")
+    assert await yard.queued() == [lease.job_id.encode()]
+    assert await yard.letters.count() == 0

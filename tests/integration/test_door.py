@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import io
 import json
+import logging
 import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,10 +13,11 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
+from cli.embedded_server import EmbeddedServer
 from rewardpost import codec
 from rewardpost.delivery import Delivery, delivery_id
 from rewardpost.keys import Keys
-from tests.door_client import BODY, LIMIT, Door, head, sign, stored
+from tests.door_client import BODY, LIMIT, Door, head, opened, sign, stored
 
 
 async def test_a_signed_webhook_is_stored_whole(door: Door, redis: ArqRedis, keys: Keys) -> None:
@@ -135,6 +138,23 @@ async def test_an_odd_header_is_passed_over(door: Door, header: str) -> None:
     """A header that asks for something unknown is no reason to refuse a webhook."""
     answer = await door.raw(head(f"Content-Length: {len(BODY)}", header, "Connection: close"), BODY)
     assert answer.startswith(b"HTTP/1.1 202 ")
+
+
+async def test_there_is_no_access_log(server: EmbeddedServer, redis: ArqRedis) -> None:
+    """The door logs its own answers, and aiohttp nothing, whatever the level of its access log is."""
+    access = logging.getLogger("aiohttp.access")
+    before, stream = access.level, io.StringIO()
+    handler = logging.StreamHandler(stream)
+    access.addHandler(handler)
+    access.setLevel(logging.DEBUG)
+    try:
+        async with opened(server.url) as door:
+            assert (await door.post()).status == 202
+    finally:
+        access.removeHandler(handler)
+        access.setLevel(before)
+    assert stream.getvalue() == ""
+    assert await redis.dbsize() > 0
 
 
 async def test_probes_and_metrics(door: Door) -> None:

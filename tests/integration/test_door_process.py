@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,52 @@ def test_several_processes_share_a_port_and_their_metrics(server: EmbeddedServer
             socket.create_connection(("127.0.0.1", line["port"]), timeout=PATIENCE)
 
 
+def _children(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()]
+
+
+def _sockets(pid: int) -> int:
+    return sum(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at the child processes in /proc")
+def test_each_of_several_processes_gets_connections(server: EmbeddedServer) -> None:
+    """The kernel spreads them: no process takes all, none is left out, and each connection is somebody's."""
+    with running(_environ(server, INGEST_PROCESSES="2")) as (process, line), ExitStack() as stack:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["port"] == line["port"]
+        children = _children(process)
+        before = [_sockets(pid) for pid in children]
+        for _ in range(64):
+            stack.enter_context(socket.create_connection(("127.0.0.1", line["port"]), timeout=PATIENCE))
+        deadline = time.monotonic() + PATIENCE
+        while sum(taken := [_sockets(pid) - count for pid, count in zip(children, before, strict=True)]) < 64:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert min(taken) > 0
+
+
+@pytest.mark.parametrize("first", ["1", "2"])
+@pytest.mark.parametrize("second", ["1", "2"])
+def test_no_door_joins_another_ones_port(server: EmbeddedServer, first: str, second: str) -> None:
+    """Sharing is for the processes of one door: a second door is refused, however many they are."""
+    with running(_environ(server, INGEST_PROCESSES=first)) as (_, line):
+        ended = _refused(_environ(server, INGEST_PROCESSES=second, INGEST_PORT=str(line["port"])))
+    assert ended.returncode == 1
+    assert "INGEST_PORT" in ended.stderr
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_several_processes_share_a_port_of_ipv6(server: EmbeddedServer) -> None:
+    """An address of IPv6 is shared like any other."""
+    with running(_environ(server, INGEST_PROCESSES="2", INGEST_HOST="::1")) as (process, line):
+        url = f"http://[::1]:{line['port']}/livez"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
 def test_several_processes_refuse_a_wrong_setting_once(server: EmbeddedServer) -> None:
     """What is wrong for all of them is said by one."""
     ended = _refused(_environ(server, INGEST_PROCESSES="3", VOUCHERIFY_ALLOW_UNSIGNED="0"))
@@ -125,8 +171,8 @@ def test_several_processes_refuse_a_wrong_setting_once(server: EmbeddedServer) -
 def test_several_processes_end_together(server: EmbeddedServer) -> None:
     """When one of them dies the whole door ends with an error, for whatever restarts it."""
     with running(_environ(server, INGEST_PROCESSES="2")) as (process, _):
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        children = _children(process)
         assert len(children) == 2
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(children[0], signal.SIGKILL)
         assert process.wait(PATIENCE) == 1
         assert not Path(f"/proc/{children[1]}").exists()

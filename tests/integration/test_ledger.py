@@ -15,9 +15,11 @@ from rewardpost.connection import connect
 from rewardpost.delivery import Delivery, delivery_id
 from rewardpost.fulfilment import Fulfilment, Hold, Opening, Personal
 from rewardpost.keys import Keys
+from rewardpost.lease import LeaseLost
 from rewardpost.ledger import Ledger, SettledDelivery, Stale
 from rewardpost.queue import Queue, Receipt
 from rewardpost.states import State
+from tests.seeding import TOKEN, held
 
 RETENTION = timedelta(days=30)
 REFERENCE = "vfy-r_1"
@@ -55,7 +57,7 @@ async def submitted(ledger: Ledger) -> Fulfilment:
     record = await opened(ledger)
     found = transitions.address_found(record, Personal(address=ADDRESS), by="worker", now=NOW)
     ready = await ledger.apply(found, before=record)
-    return await ledger.apply(transitions.submit_at_once(ready, "manual", "o1", now=NOW), before=ready, running=True)
+    return await ledger.apply(transitions.submit_at_once(ready, "manual", "o1", now=NOW), before=ready)
 
 
 async def test_opening_settles_the_delivery_and_enqueues_the_task_in_one_write(
@@ -64,7 +66,8 @@ async def test_opening_settles_the_delivery_and_enqueues_the_task_in_one_write(
     """After the one call the delivery's job is gone and remembered, the record stands, the reward's job waits."""
     queue = Queue(redis, keys)
     await queue.store(DELIVERY)
-    settled = SettledDelivery(id=DELIVERY.id, event="customer.rewarded")
+    await held(redis, keys, keys.delivery_job(DELIVERY.id))
+    settled = SettledDelivery(id=DELIVERY.id, token=TOKEN, event="customer.rewarded")
     await ledger.apply(transitions.receive(OPENING, now=NOW), before=None, delivery=settled)
     assert await redis.zrange(keys.queue, 0, -1) == [keys.reward_job(REFERENCE).encode()]
     assert await redis.exists(keys.job(keys.reward_job(REFERENCE))) == 1
@@ -78,7 +81,7 @@ async def test_a_refused_opening_leaves_the_delivery_where_it_is(ledger: Ledger,
     """All or nothing: what lost the race has settled nothing either."""
     await opened(ledger)
     await Queue(redis, keys).store(DELIVERY)
-    settled = SettledDelivery(id=DELIVERY.id, event="customer.rewarded")
+    settled = SettledDelivery(id=DELIVERY.id, token=TOKEN, event="customer.rewarded")
     with pytest.raises(Stale):
         await ledger.apply(transitions.receive(OPENING, now=NOW), before=None, delivery=settled)
     assert await redis.exists(keys.job(keys.delivery_job(DELIVERY.id))) == 1
@@ -100,9 +103,9 @@ async def test_a_stale_worker_can_neither_end_nor_defer_the_job(ledger: Ledger, 
     record = await opened(ledger)
     await ledger.apply(interventions.hold(record, "x", by="tess", now=NOW), before=record)
     with pytest.raises(Stale):
-        await ledger.end_job(record)
+        await ledger.end_job(record, TOKEN)
     with pytest.raises(Stale):
-        await ledger.defer_job(record, NOW)
+        await ledger.defer_job(record, NOW, TOKEN)
     assert await redis.zcard(keys.queue) == 1
 
 
@@ -148,7 +151,9 @@ async def test_a_spent_task_moves_its_reward_to_a_person_in_the_step_that_ends_t
 ) -> None:
     """There is no moment in which the job is gone and nobody has been asked."""
     record = await opened(ledger)
-    await ledger.apply(transitions.wants_attention(record, "12 attempts failed", now=NOW), before=record, running=True)
+    await held(redis, keys, keys.reward_job(REFERENCE))
+    wanted = transitions.wants_attention(record, "12 attempts failed", now=NOW)
+    await ledger.apply(wanted, before=record, token=TOKEN)
     view = await ledger.load(REFERENCE)
     assert view.record is not None
     assert view.record.state is State.NEEDS_ATTENTION
@@ -168,12 +173,15 @@ async def test_every_key_that_stays_has_a_reason(ledger: Ledger, redis: ArqRedis
     """After a reward's whole life every key has a time to live, but for those that are to stay for ever."""
     await ledger.installed()
     await Queue(redis, keys).store(DELIVERY)
-    settled = SettledDelivery(id=DELIVERY.id, event="customer.rewarded")
+    await held(redis, keys, keys.delivery_job(DELIVERY.id))
+    settled = SettledDelivery(id=DELIVERY.id, token=TOKEN, event="customer.rewarded")
     record = await ledger.apply(transitions.receive(OPENING, now=NOW), before=None, delivery=settled)
-    record = await ledger.apply(transitions.address_wanted(record, "x", now=NOW), before=record, running=True)
+    await held(redis, keys, keys.reward_job(REFERENCE))
+    record = await ledger.apply(transitions.address_wanted(record, "x", now=NOW), before=record, token=TOKEN)
     record = await ledger.apply(interventions.cancel(record, "x", by="tess", now=NOW), before=record)
     kept = {key.decode() for key in await redis.keys() if await redis.ttl(key) == -1}
-    assert kept == {keys.installed_at, keys.events, keys.done(REFERENCE), keys.state(State.CANCELLED)}
+    for_ever = {keys.installed_at, keys.events, keys.done(REFERENCE)}
+    assert kept == for_ever | {keys.state(State.CANCELLED), keys.wake_up}
 
 
 async def test_a_full_server_takes_no_new_webhook_and_lets_workers_finish(
@@ -187,7 +195,7 @@ async def test_a_full_server_takes_no_new_webhook_and_lets_workers_finish(
     with pytest.raises(RedisError):
         await Queue(redis, keys).store(DELIVERY)
     change: Change = transitions.wants_attention(record, "x", now=NOW)
-    assert (await ledger.apply(change, before=record, running=True)).state is State.NEEDS_ATTENTION
+    assert (await ledger.apply(change, before=record)).state is State.NEEDS_ATTENTION
     await redis.aclose()
 
 
@@ -197,7 +205,8 @@ async def test_a_job_that_waits_is_run_now_and_one_that_runs_stays_marked(
     """An operator's change wakes the job; the mark of a worker that has it is left alone."""
     record = await opened(ledger)
     job = keys.reward_job(REFERENCE)
-    await ledger.defer_job(record, datetime(2100, 1, 1, tzinfo=UTC))
+    await held(redis, keys, job)
+    await ledger.defer_job(record, datetime(2100, 1, 1, tzinfo=UTC), TOKEN)
     await redis.set(keys.in_progress(job), "1")
     change = interventions.retry(record, has_address=False, by="tess", now=NOW)
     assert change.job == Due()
@@ -229,7 +238,43 @@ async def test_a_hold_that_was_lifted_meanwhile_holds_nothing(ledger: Ledger) ->
     record = await opened(ledger)
     hold = Hold(source="everything", why="stock-taking")
     with pytest.raises(Stale):
-        await ledger.apply(
-            transitions.put_on_hold(record, hold, by="worker", now=NOW, at_large=True), before=record, running=True
-        )
+        await ledger.apply(transitions.put_on_hold(record, hold, by="worker", now=NOW, at_large=True), before=record)
     assert (await ledger.load(REFERENCE)).record == record
+
+
+async def test_what_goes_on_from_a_lost_lease_is_refused(ledger: Ledger, redis: ArqRedis, keys: Keys) -> None:
+    """A worker whose job another one has by now cannot begin a call: nothing is written."""
+    record = await opened(ledger)
+    found = transitions.address_found(record, Personal(address=ADDRESS), by="worker", now=NOW)
+    await redis.set(keys.in_progress(keys.reward_job(REFERENCE)), "another token")
+    with pytest.raises(LeaseLost):
+        await ledger.apply(found, before=record, token=TOKEN)
+    for step in (ledger.end_job(record, TOKEN), ledger.defer_job(record, NOW, TOKEN)):
+        with pytest.raises(LeaseLost):
+            await step
+    assert (await ledger.load(REFERENCE)).record == record
+
+
+async def test_what_only_a_late_worker_knows_is_written_and_its_job_left_alone(
+    ledger: Ledger, redis: ArqRedis, keys: Keys
+) -> None:
+    """The outcome of its call stands in the record; the job stays with whoever holds it."""
+    record = await opened(ledger)
+    job = keys.reward_job(REFERENCE)
+    await redis.set(keys.in_progress(job), "another token")
+    wanted = transitions.wants_attention(record, "refused", now=NOW)
+    assert (await ledger.apply(wanted, before=record, token=TOKEN)).state is State.NEEDS_ATTENTION
+    assert await redis.get(keys.in_progress(job)) == b"another token"
+    assert await redis.zscore(keys.queue, job) is not None
+    assert await redis.exists(keys.job(job)) == 1
+
+
+async def test_a_delivery_is_opened_only_by_who_holds_it(ledger: Ledger, redis: ArqRedis, keys: Keys) -> None:
+    """A late worker opens nothing and settles nothing."""
+    await Queue(redis, keys).store(DELIVERY)
+    await redis.set(keys.in_progress(keys.delivery_job(DELIVERY.id)), "another token")
+    settled = SettledDelivery(id=DELIVERY.id, token=TOKEN, event="customer.rewarded")
+    with pytest.raises(LeaseLost):
+        await ledger.apply(transitions.receive(OPENING, now=NOW), before=None, delivery=settled)
+    assert (await ledger.load(REFERENCE)).record is None
+    assert await redis.exists(keys.job(keys.delivery_job(DELIVERY.id))) == 1

@@ -54,13 +54,13 @@ class Desk:
         if hold is None:
             return record
         held = transitions.put_on_hold(record, hold, by=WORKER, now=NOW)
-        return await self.ledger.apply(held, before=record, running=True)
+        return await self.ledger.apply(held, before=record)
 
     async def submitted(self, name: str) -> Fulfilment:
         """Bring a reward to the packing list."""
         record = await self.ready(name)
         change = transitions.submit_at_once(record, "manual", record.reference, now=NOW)
-        return await self.ledger.apply(change, before=record, running=True)
+        return await self.ledger.apply(change, before=record)
 
     async def queued(self, record: Fulfilment) -> bool:
         """Say whether the reward's job waits."""
@@ -103,7 +103,7 @@ async def test_an_address_from_a_person_is_kept_beside_the_name(desk: Desk) -> N
     """What the webhook said of the customer stays; the reward goes on."""
     record = await desk.open("r_1")
     wanted = transitions.address_wanted(record, "address missing", now=NOW)
-    await desk.ledger.apply(wanted, before=record, running=True)
+    await desk.ledger.apply(wanted, before=record)
     assert not await desk.queued(record)
     assert (await desk.operations.set_address(record.reference, ADDRESS)).state is State.READY
     assert await desk.ledger.personal(record.reference) == Personal(name="Tess", address=ADDRESS)
@@ -180,7 +180,7 @@ async def test_an_address_that_was_being_looked_up_is_not_written_back(desk: Des
     found = transitions.address_found(record, Personal(name="Tess"), by="worker", now=datetime.now(UTC))
     await desk.operations.erase_customer("cust_1")
     with pytest.raises(Stale):
-        await desk.ledger.apply(found, before=record, running=True)
+        await desk.ledger.apply(found, before=record)
     assert await desk.ledger.personal(record.reference) == Personal()
 
 

@@ -10,13 +10,16 @@ from arq.connections import ArqRedis
 from rewardpost import interventions, transitions
 from rewardpost.fulfilment import Fulfilment, Opening, Personal
 from rewardpost.keys import Keys
+from rewardpost.lease import LeaseLost
 from rewardpost.ledger import Ledger
 from rewardpost.operations import Operations
 from rewardpost.settings import Settings
 from rewardpost.states import State
 from tests.fakes import FakeProvider, FakeSource
+from tests.seeding import held
 from worker.address_sources.protocol import Answer, NotFound, TryLater
 from worker.edge import Job
+from worker.provider_calls import ProviderCalls
 from worker.providers.protocol import Guarantee, Outcome, Parcel
 from worker.ship_reward import ShipReward
 
@@ -54,11 +57,17 @@ class Bench:
 
     def worker(self, settings: Settings = SETTINGS) -> ShipReward:
         """Return a worker's task, which trusts a look-up at once."""
-        return ShipReward(self.ledger, self.provider, [self._source], settings, quiet_margin=timedelta(0))
+        return ShipReward(
+            self.ledger, ProviderCalls(self.provider), [self._source], settings, quiet_margin=timedelta(0)
+        )
 
     async def work(self, settings: Settings = SETTINGS) -> str:
         """Run the job once."""
-        return await self.worker(settings).run(Job(id="j", attempt=1), REFERENCE)
+        return await self.worker(settings).run(await self.job(), REFERENCE)
+
+    async def job(self, attempt: int = 1) -> Job:
+        """Claim the reward's job."""
+        return await held(self._redis, self._keys, self._keys.reward_job(REFERENCE), attempt)
 
     async def work_until(self, *states: State) -> Fulfilment:
         """Run the job whenever it is due until the reward is in one of the states."""
@@ -202,7 +211,8 @@ async def test_the_late_outcome_of_a_worker_that_was_given_up_is_refused(redis: 
     here.provider = other
     record = await here.work_until(State.SUBMITTED)
     provider.go_on.set()
-    await late
+    with pytest.raises(LeaseLost):  # the job has ended, so there is nothing to go on with either
+        await late
     assert await here.record() == record
     assert other.live == [REFERENCE]
 
@@ -266,7 +276,7 @@ async def test_work_that_fails_again_and_again_is_set_aside(redis: ArqRedis, key
     """The record goes to a person in the step that ends the job, and a call that was under way counts as unknown."""
     here = bench(redis, keys)
     await here.open()
-    await here.worker().set_aside(Job(id="j", attempt=12), "12 attempts failed", REFERENCE)
+    await here.worker().set_aside(await here.job(12), "12 attempts failed", REFERENCE)
     record = await here.record()
     assert (record.state, record.why) == (State.NEEDS_ATTENTION, "12 attempts failed")
     assert not await here.queued()
@@ -284,7 +294,7 @@ async def test_the_job_of_a_reward_whose_record_has_expired_ends(redis: ArqRedis
     await redis.zadd(keys.queue, {keys.reward_job(REFERENCE): 1})
     assert await here.work() == "gone"
     assert not await here.queued()
-    assert await here.worker().set_aside(Job(id="j", attempt=12), "12 attempts failed", REFERENCE) == "gone"
+    assert await here.worker().set_aside(await here.job(12), "12 attempts failed", REFERENCE) == "gone"
     assert here.provider.calls == 1
 
 
@@ -294,6 +304,6 @@ async def test_what_has_been_shipped_is_not_set_aside(redis: ArqRedis, keys: Key
     await here.open()
     await here.work_until(State.SUBMITTED)
     await here.operations.shipped(REFERENCE, "T1")
-    await here.worker().set_aside(Job(id="j", attempt=12), "12 attempts failed", REFERENCE)
+    await here.worker().set_aside(await here.job(12), "12 attempts failed", REFERENCE)
     assert (await here.record()).state is State.SHIPPED
     assert not await here.queued()

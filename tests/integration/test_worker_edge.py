@@ -1,4 +1,4 @@
-"""The edge to arq on a real server, beside stock arq: what stock arq loses, the edge keeps."""
+"""Tasks on the engine and a real server: tried again, set aside, given back, and never dropped."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
-from arq.worker import Worker, func
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cli.embedded_server import EmbeddedServer
@@ -22,7 +21,8 @@ from rewardpost.ledger import Ledger
 from rewardpost.queue import OPEN_DELIVERY, Queue, Receipt
 from tests.builders import RECEIVED_AT
 from tests.house import until
-from worker.edge import Edge, EdgeWorker, Job
+from worker.edge import Edge, Job
+from worker.engine import Engine
 from worker.tasks import SetUnreadableAside
 
 LIMIT = 3
@@ -55,31 +55,28 @@ class Scripted:
         await self.go_on.wait()
         if len(self.attempts) <= self.failures:
             raise RuntimeError("not yet")
-        await self.letters.settle(job.id, job.id.rpartition(":")[2], event="other")
+        await self.letters.settle(job.lease, job.id.rpartition(":")[2], event="other")
         return "settled"
 
     async def set_aside(self, job: Job, why: str, *args: Any) -> str:  # noqa: ANN401 - the same
         """Remember why, and make it a dead letter."""
         del args
         self.aside.append(why)
-        await self.letters.add(job.id, job.id.rpartition(":")[2], code="attempts_spent", why=why)
+        await self.letters.add(job.lease, job.id.rpartition(":")[2], code="attempts_spent", why=why)
         return "dead_letter"
 
 
 @contextlib.asynccontextmanager
-async def working(
-    redis: ArqRedis, keys: Keys, task: Scripted, kind: type[Worker] = EdgeWorker
-) -> AsyncIterator[Worker]:
+async def working(redis: ArqRedis, keys: Keys, task: Scripted) -> AsyncIterator[Engine]:
     """Run a worker with the task as long as the context lasts."""
-    edge = Edge(redis, keys, limit=LIMIT)
+    edge = Edge(limit=LIMIT)
     unreadable = SetUnreadableAside(Ledger(redis, keys, retention=timedelta(days=1)), task.letters)
     edge.tasks = {task.name: task, unreadable.name: unreadable}
-    worker = kind(
+    worker = Engine(
         functions=[edge.function(name) for name in edge.tasks],
         queue_name=keys.queue,
         redis_pool=redis,
         handle_signals=False,
-        poll_delay=0.02,
         job_serializer=codec.encode,
         job_deserializer=codec.decode,
     )
@@ -87,13 +84,19 @@ async def working(
     try:
         yield worker
     finally:
-        worker.handle_sig(2)  # type: ignore[arg-type] # a number will do
-        await asyncio.gather(running, *worker.tasks.values(), return_exceptions=True)
+        await worker.close()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def empty(redis: ArqRedis, keys: Keys) -> bool:
     """Say whether the queue is empty."""
     return int(await redis.zcard(keys.queue)) == 0
+
+
+@pytest.fixture(autouse=True)
+def _without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once: how long the back-off is, its own test tells."""
+    monkeypatch.setattr("worker.runner.back_off", lambda *_: timedelta(0))
 
 
 async def test_an_exception_is_tried_again_until_it_works(redis: ArqRedis, keys: Keys) -> None:
@@ -139,17 +142,9 @@ async def test_a_cancelled_run_is_given_back_with_its_try(redis: ArqRedis, keys:
     async with working(redis, keys, task):
         await task.started.wait()
     task.go_on.set()
-    again = connect_like(redis)
-    async with working(again, keys, task):
+    async with working(redis, keys, task):
         await until(lambda: empty(redis, keys), patience=5)
-    await again.aclose()
     assert task.attempts == [1, 1]
-
-
-def connect_like(redis: ArqRedis) -> ArqRedis:
-    """Return another client of the same server: a worker closes its own."""
-    path = redis.connection_pool.connection_kwargs["path"]
-    return connect(f"unix://{path}", call_timeout=timedelta(seconds=5))
 
 
 async def test_the_end_of_a_job_leaves_a_new_one_of_the_same_id(redis: ArqRedis, keys: Keys) -> None:
@@ -211,44 +206,6 @@ async def test_a_server_that_dies_does_not_end_the_worker(own_server: EmbeddedSe
     await asking.aclose()
     await redis.aclose()
     assert task.attempts == [1]
-
-
-# What is believed of stock arq, so that an upgrade tells.
-
-
-async def fails(ctx: dict[Any, Any]) -> None:
-    """Fail as any task may."""
-    del ctx
-    raise RuntimeError
-
-
-async def run_stock(redis: ArqRedis) -> None:
-    """Run stock arq's worker until its queue is empty."""
-    worker = Worker(
-        functions=[func(fails, name="fails")], redis_pool=redis, burst=True, handle_signals=False, poll_delay=0
-    )
-    await worker.async_run()
-
-
-async def test_stock_arq_fails_a_job_for_good_at_its_first_exception(redis: ArqRedis) -> None:
-    """Nothing is left to try again; that is why every task of ours runs inside the edge."""
-    plain = ArqRedis(connection_pool=redis.connection_pool)
-    job = await plain.enqueue_job("fails")
-    assert job is not None
-    await run_stock(plain)
-    info = await job.result_info()
-    assert info is not None
-    assert not info.success
-    assert await plain.zcard("arq:queue") == 0
-
-
-async def test_stock_arq_destroys_a_job_whose_task_it_does_not_know(redis: ArqRedis) -> None:
-    """A rolling deployment can lose work to a worker of the older release."""
-    plain = ArqRedis(connection_pool=redis.connection_pool)
-    job = await plain.enqueue_job("a_task_of_tomorrow")
-    assert job is not None
-    await run_stock(plain)
-    assert await plain.exists(f"arq:job:{job.job_id}") == 0
 
 
 async def test_store_raises_when_the_outcome_is_not_known(own_server: EmbeddedServer, keys: Keys) -> None:

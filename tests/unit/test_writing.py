@@ -20,9 +20,21 @@ class SlowStore:
         self.answer = asyncio.Event()
         self.failure: Exception | None = None
         self.finished: list[str] = []
+        self._tasks: set[asyncio.Task[Receipt]] = set()
 
-    async def store(self, delivery: Delivery) -> Receipt:
+    def store(self, delivery: Delivery) -> asyncio.Future[Receipt]:
         """Wait, then store or fail."""
+        task = asyncio.create_task(self._store(delivery))
+        self._tasks.add(task)
+        return task
+
+    async def abandon(self) -> None:
+        """Break off what is not finished."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _store(self, delivery: Delivery) -> Receipt:
         await self.answer.wait()
         if self.failure is not None:
             raise self.failure
@@ -122,3 +134,13 @@ async def test_settling_gives_up_after_a_while() -> None:
         await writes.store(_delivery(), until=_until(SOON))
     async with asyncio.timeout(2):
         await writes.settle(SOON)
+
+
+async def test_a_write_that_was_given_up_is_not_acknowledged() -> None:
+    """Whoever still waits for it then is told that it is not known to be stored."""
+    writes = PendingWrites(SlowStore(), most=1)
+    caller = asyncio.create_task(writes.store(_delivery(), until=_until(timedelta(seconds=5))))
+    await asyncio.sleep(0)
+    await writes.settle(SOON)
+    with pytest.raises(NotStored):
+        await caller

@@ -12,7 +12,7 @@ import aiohttp
 
 from rewardpost.settings import Settings
 from worker.address_sources.address_rows import AddressFileError, Rows, parse
-from worker.address_sources.protocol import Answer, Customer, Found, NotFound, TryLater
+from worker.address_sources.protocol import Answer, Budget, Customer, Found, NotFound, TryLater
 from worker.providers.protocol import Finding
 
 LARGEST = 64 * 1024 * 1024
@@ -84,6 +84,6 @@ class AddressFile:
             return exc
 
 
-def build(settings: Settings, _session: aiohttp.ClientSession) -> AddressFile | None:
+def build(settings: Settings, _session: aiohttp.ClientSession, _budget: Budget) -> AddressFile | None:
     """Return the source, or None while no file is set."""
     return None if settings.address_file is None else AddressFile(settings.address_file)

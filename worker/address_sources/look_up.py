@@ -16,7 +16,8 @@ async def look_up(
 
     Later sources are asked only while there is none. If none of them has one, a source that could not be asked
     outweighs the others' answers, since it may be the one that has; otherwise the problem comes back that says the
-    most, or "missing" where no source knows an address.
+    most, or "missing" where no source knows an address. While the customer is in a source's line, no later source is
+    asked: which one gives the address must not depend on how busy it is.
 
     A draft without a name is given the one that an earlier source or the webhook knew.
 
@@ -36,6 +37,8 @@ async def look_up(
                 if isinstance(result, PostalAddress):
                     return result
                 problem = result if problem.kind == "missing" else problem
+            case TryLater(in_line=True) as answer:
+                return answer
             case TryLater() as answer:
                 postponed = _sooner(postponed, answer)
     return postponed or problem

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from rewardpost.addresses import AddressDraft
+from rewardpost.turns import Ended, Go, Wait
 from worker.providers.protocol import Finding
 
 
@@ -23,6 +24,8 @@ class Customer:
     """The id that the customer has in the operator's own systems; often an e-mail address."""
     name: str | None = field(default=None, repr=False)
     """The name that the webhook gave, for sources that know none."""
+    reference: str | None = None
+    """The reward's reference, under which it keeps its turn at a source from one try to the next."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,32 @@ class TryLater:
     """Names settings, statuses and kinds of error only."""
     retry_after: timedelta | None = None
     """How long the source itself asks to wait, where it does."""
+    in_line: bool = False
+    """Nothing is wrong with the source: the customer has a place in its line, and keeps it."""
 
 
 Answer = Found | NotFound | TryLater
+
+
+class Budget(Protocol):
+    """The calls that all workers together may make to a source."""
+
+    async def turn(self, who: str) -> Go | Wait:
+        """Let `who` call now, or say when to come again; the same name finds its place in the line again."""
+
+    async def ended(self, call: str, how: Ended, *, retry_after: timedelta | None = None) -> None:
+        """Note how a call ended that was let through."""
+
+
+class Unlimited:
+    """A budget that lets every call through."""
+
+    async def turn(self, who: str) -> Go:
+        """Let it through."""
+        return Go(who)
+
+    async def ended(self, call: str, how: Ended, *, retry_after: timedelta | None = None) -> None:
+        """Do nothing."""
 
 
 class AddressSource(Protocol):

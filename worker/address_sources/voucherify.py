@@ -4,7 +4,9 @@ Source of the facts: https://docs.voucherify.io/api-reference/customers/get-cust
 text, and the answer may have fields that its own schema does not: nothing is validated here beyond its shape.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -13,8 +15,9 @@ import msgspec
 
 from rewardpost.addresses import AddressDraft
 from rewardpost.settings import Settings
+from rewardpost.turns import Ended, Wait, Why
 from worker import retry_after
-from worker.address_sources.protocol import Answer, Customer, Found, NotFound, TryLater
+from worker.address_sources.protocol import Answer, Budget, Customer, Found, NotFound, TryLater, Unlimited
 from worker.bounded_body import read_at_most
 from worker.providers.protocol import Finding
 
@@ -30,6 +33,9 @@ OUR_CREDENTIALS = frozenset({401, 403})
 
 _OK = 200
 _TOO_MANY = 429
+_SERVER_FAULTS = 500
+_UNAVAILABLE = 503
+_IN_LINE = frozenset({Why.TURN, Why.FULL})
 _NOBODY = "rewardpost-check"
 _NO_PATH = frozenset({".", ".."})  # as a segment of a path these lead elsewhere, quoted or not
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
@@ -47,23 +53,35 @@ class Voucherify:
         api_url: str,
         app_id: str,
         app_token: str,
+        budget: Budget | None = None,
         time_out: timedelta = TIME_OUT,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._session = session
         self._customers = f"{api_url.rstrip('/')}/v1/customers/"
         self._headers = {"X-App-Id": app_id, "X-App-Token": app_token, "Accept": "application/json"}
+        self._budget = budget or Unlimited()
         self._time_out = aiohttp.ClientTimeout(total=time_out.total_seconds())
         self._now = now
 
     async def find(self, customer: Customer) -> Answer:
-        """Ask for the customer by id, or by source id where there is no id."""
+        """Ask for the customer by id, or by source id where there is no id, when it is this reward's turn."""
         segment = _segment(customer.id or customer.source_id or "")
-        return NotFound() if segment is None else await self._ask(segment)
+        if segment is None:
+            return NotFound()
+        turn = await self._budget.turn(customer.reference or _pseudonym(segment))
+        if isinstance(turn, Wait):
+            return TryLater(f"Voucherify is not asked yet: {turn.why}", turn.after, in_line=turn.why in _IN_LINE)
+        health = Health(Ended.ABANDONED)
+        try:
+            answer, health = await self._ask(segment)
+        finally:
+            await self._budget.ended(turn.call, health.how, retry_after=health.retry_after)
+        return answer
 
     async def check(self) -> Sequence[Finding]:
-        """Ask for a customer that does not exist: only right credentials are told so."""
-        answer = await self._ask(_NOBODY)
+        """Ask for a customer that does not exist: only right credentials are told so. A person need not wait."""
+        answer, _ = await self._ask(_NOBODY)
         if isinstance(answer, TryLater):
             todo = "check VOUCHERIFY_API_URL, VOUCHERIFY_APP_ID and VOUCHERIFY_APP_TOKEN"
             return [Finding(ok=False, what=answer.why, todo=todo)]
@@ -72,7 +90,7 @@ class Voucherify:
     async def close(self) -> None:
         """Do nothing: the session belongs to the process."""
 
-    async def _ask(self, segment: str) -> Answer:
+    async def _ask(self, segment: str) -> tuple[Answer, "Health"]:
         try:
             async with self._session.get(
                 self._customers + segment,
@@ -80,14 +98,24 @@ class Voucherify:
                 timeout=self._time_out,
                 allow_redirects=False,  # the credentials are for this host alone
             ) as response:
+                wait = response.headers.get("Retry-After")
+                health = health_of(response.status, wait, self._now())
                 if response.status == _OK:
-                    return _found(await read_at_most(response, LARGEST_ANSWER))
-                return refusal(response.status, response.headers.get("Retry-After"), self._now())
+                    return _found(await read_at_most(response, LARGEST_ANSWER)), health
+                return refusal(response.status, wait, self._now()), health
         except _FAILURES as exc:
-            return TryLater(f"Voucherify could not be asked ({type(exc).__name__})")
+            return TryLater(f"Voucherify could not be asked ({type(exc).__name__})"), Health(Ended.FAILED)
 
 
-def build(settings: Settings, session: aiohttp.ClientSession) -> Voucherify | None:
+@dataclass(frozen=True)
+class Health:
+    """What an answer says of Voucherify itself."""
+
+    how: Ended
+    retry_after: timedelta | None = None
+
+
+def build(settings: Settings, session: aiohttp.ClientSession, budget: Budget | None = None) -> Voucherify | None:
     """Return the source, or None while no credentials are set."""
     if not settings.voucherify_app_id:
         return None
@@ -96,7 +124,19 @@ def build(settings: Settings, session: aiohttp.ClientSession) -> Voucherify | No
         api_url=settings.voucherify_api_url,
         app_id=settings.voucherify_app_id,
         app_token=settings.voucherify_app_token,
+        budget=budget,
     )
+
+
+def health_of(status: int, wait: str | None, now: datetime) -> Health:
+    """Return what an answer says of Voucherify's health; `wait` is its `Retry-After`.
+
+    Refused credentials count as a failure: nothing is gained by asking on until they are mended.
+    """
+    if status in {_TOO_MANY, _UNAVAILABLE}:
+        return Health(Ended.FAILED, retry_after.parse(wait, now))
+    failed = status >= _SERVER_FAULTS or status in OUR_CREDENTIALS
+    return Health(Ended.FAILED if failed else Ended.ANSWERED)
 
 
 def refusal(status: int, wait: str | None, now: datetime) -> NotFound | TryLater:
@@ -152,3 +192,8 @@ def _segment(customer: str) -> str | None:
         return quote(customer, safe="")
     except UnicodeEncodeError:
         return None
+
+
+def _pseudonym(segment: str) -> str:
+    """Return a name for the line that tells nobody who it is: a source id is often an e-mail address."""
+    return hashlib.sha256(segment.encode()).hexdigest()[:16]

@@ -1,0 +1,74 @@
+#!lua flags=allow-oom
+-- Claims as many due jobs as there are free slots: marks each with the token for the time of the lease, and moves its
+-- score to the end of the lease, so that the queue itself gives a dead worker's jobs back and nobody looks at running
+-- ones again.
+-- KEYS: 1 queue, 2 wake-up list, 3 pause mark; the keys of each job are built from the prefixes
+-- ARGV: 1 token, 2 lease in ms, 3 free slots, 4 how many of them jobs that come again may take from new ones,
+--       5 prefix of payloads, 6 of marks, 7 of tries, 8 life of tries in ms
+-- Answers {now in ms, next due job in ms (or -1), whether more are due (or 'paused'), how many were gone,
+--          then id, payload, tries and due time in ms of each}
+--@include jobs
+local now_ms = time_ms()
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  return {now_ms, -1, 'paused', 0}
+end
+
+local lease_ms, slots = tonumber(ARGV[2]), tonumber(ARGV[3])
+local new = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, slots)
+local again = redis.call('ZRANGEBYSCORE', KEYS[1], AGAIN, AGAIN + now_ms, 'WITHSCORES', 'LIMIT', 0, slots)
+local of_again = math.min(#again / 2, math.max(tonumber(ARGV[4]), slots - #new / 2))
+local of_new = math.min(#new / 2, slots - of_again)
+
+local answer = {now_ms, -1, 0, 0}
+local moves = {}
+local function claim(id, due_ms)
+  local mark, tries_key = ARGV[6] .. id, ARGV[7] .. id
+  if not redis.call('SET', mark, ARGV[1], 'NX', 'PX', lease_ms) then
+    -- Running elsewhere, and moved to the front: by an operator, by Job.abort(), or by a stock worker's claim.
+    local left = redis.call('PTTL', mark)
+    moves[#moves + 1] = now_ms + (left > 0 and left or lease_ms)
+    moves[#moves + 1] = id
+    return
+  end
+  local payload = redis.call('GET', ARGV[5] .. id)
+  if not payload then
+    end_job({KEYS[1], ARGV[5] .. id, mark, tries_key}, id)
+    answer[4] = answer[4] + 1
+    return
+  end
+  local tries = redis.call('INCR', tries_key)
+  if tries == 1 then
+    redis.call('PEXPIRE', tries_key, ARGV[8])
+  end
+  moves[#moves + 1] = now_ms + lease_ms
+  moves[#moves + 1] = id
+  local n = #answer
+  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, payload, tries, due_ms
+end
+
+for i = 1, of_new do
+  claim(new[2 * i - 1], tonumber(new[2 * i]))
+end
+for i = 1, of_again do
+  claim(again[2 * i - 1], again[2 * i] - AGAIN)
+end
+for i = 1, #moves, 2000 do
+  redis.call('ZADD', KEYS[1], unpack(moves, i, math.min(i + 1999, #moves)))
+end
+
+local function first(least, most)
+  local found = redis.call('ZRANGEBYSCORE', KEYS[1], least, most, 'WITHSCORES', 'LIMIT', 0, 1)
+  return found[2] and tonumber(found[2])
+end
+local next_new, next_again = first('-inf', '(' .. AGAIN), first(AGAIN, '+inf')
+if next_again then
+  next_again = next_again - AGAIN
+end
+local next_ms = math.min(next_new or math.huge, next_again or math.huge)
+if next_ms <= now_ms then
+  answer[3] = 1
+  wake_up(KEYS[2])
+elseif next_ms < math.huge then
+  answer[2] = next_ms
+end
+return answer
