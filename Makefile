@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos test-redis lock clean
+.PHONY: help run test check chaos test-redis bench bench-full lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,12 @@ chaos: $(STAMP)  ## run the long tests, in which processes are killed
 test-redis: $(STAMP)  ## run the integration tests against redis-server, where it is installed
 	@command -v redis-server > /dev/null || { echo "expected redis-server on the PATH" >&2; exit 1; }
 	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) -rs tests/integration
+
+bench: $(STAMP)  ## measure door and workers against other queues, in a few minutes
+	@$(BIN)/python -m bench
+
+bench-full: $(STAMP)  ## the same with more rounds
+	@$(BIN)/python -m bench --full
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@python="$(PYTHON)"; "$${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -44,9 +44,21 @@ async def _serve(configuration: Settings, shared_port: int | None) -> int:
         loop.add_signal_handler(number, stop.set)
     if configuration.ingest_processes > 1 and shared_port is None:
         return await run_processes(configuration, os.environ, stop)
+    if shared_port is not None:
+        _end_with_parent(loop, stop)
     async with open_door(configuration, shared_port=shared_port):
         await stop.wait()
     return 0
+
+
+def _end_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    # The other end of this pipe is the parent's. If it is killed we must not go on: nobody would ever end us, and the
+    # door that is started in its place could not have the port.
+    def parent_has_ended() -> None:
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+    loop.add_reader(sys.stdin, parent_has_ended)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ async def run_processes(settings: Settings, environ: Mapping[str, str], stop: as
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ingest", str(reserved.getsockname()[1])),
                 env={**environ, SHARED_METRICS: directory},
+                stdin=asyncio.subprocess.PIPE,  # closes when this process ends, however it ends
                 start_new_session=True,  # a Ctrl-C reaches them once, from here
             )
             for _ in range(settings.ingest_processes)

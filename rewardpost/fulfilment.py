@@ -1,7 +1,8 @@
 """The records of the ledger: one reward's fulfilment, its journal, what is personal about it.
 
-Fields may be added with a default, never removed or given another meaning: a worker one release older or
-newer reads the same record.
+Records and journals are stored as arrays, since names of fields would be half of what millions of them need in memory.
+Fields may be added at the end with a default, never removed, moved or given another meaning: a worker one release older
+or newer reads the same record.
 """
 
 from datetime import datetime
@@ -21,7 +22,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The record of making one reward real; it holds ids and never what is personal."""
 
     reference: str
@@ -85,7 +86,7 @@ class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return flags
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One line of a journal."""
 
     at: datetime

@@ -19,7 +19,7 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | `personal:<reference>` | string | all that is personal about it | `RETENTION_DAYS` after it is settled |
 | `done:<bucket>` | hash | references that ended, with the end | for ever: the last guard against a second parcel |
 | `state:<state>` | sorted set | references in a state by time of change | members leave with the record |
-| `customer:<id>` | set | a customer's references | `RECORD_LIFE` after the last one |
+| `of:<customer>` | set | a customer's references | `RECORD_LIFE` after the last one |
 | `holds` | hash | what is held, and why | until released by a person |
 | `installed-at` | string | the moment of installation | for ever: `SHIP_SINCE` counts from it |
 | `workers` | sorted set | live workers by their last sign of life | while a worker lives |
@@ -147,7 +147,7 @@ class Keys:
 
     def customer(self, customer: str) -> str:
         """Return the key of the index of a customer's references."""
-        return f"{self.prefix}customer:{customer}"
+        return f"{self.prefix}of:{customer}"
 
 
 def wake_up(queue: str) -> str:

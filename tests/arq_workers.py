@@ -1,6 +1,6 @@
 """Jobs as a user of arq writes them, and workers of any class that run them: what stock arq does and what ours does.
 
-Run as a module, it is a worker to be killed: `python -m tests.arq_workers arq.worker:Worker 6379`.
+Run as a module, it is a worker to be killed: `python -m tests.arq_workers arq.worker:Worker 6379 [lease in seconds]`.
 """
 
 import asyncio
@@ -120,14 +120,22 @@ async def comes_round_again(redis: ArqRedis, job_id: str) -> None:
 
 
 @contextlib.contextmanager
-def process(kind: type[Worker], port: int) -> Iterator[Popen[bytes]]:
-    """A worker of this class as a process of its own, which runs one job `waits` after the other; killed at the end."""
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    with Popen([sys.executable, "-m", __name__, name, str(port)], stdout=PIPE) as child:  # noqa: S603 - this module, no shell
+def process(kind: type[Worker], port: int, lease: timedelta | None = None) -> Iterator[Popen[bytes]]:
+    """A worker of this class as a process of its own, which runs jobs `waits` and says of each that it has begun."""
+    command = [sys.executable, "-m", __name__, f"{kind.__module__}:{kind.__qualname__}", str(port)]
+    if lease is not None:
+        command.append(str(lease.total_seconds()))
+    with Popen(command, stdout=PIPE) as child:  # noqa: S603 - this module, no shell
         try:
             yield child
         finally:
             child.kill()
+
+
+async def job_begun(child: Popen[bytes]) -> str:
+    """Wait until a worker that is a process of its own has begun a job, and return the job's id."""
+    assert child.stdout is not None
+    return (await asyncio.to_thread(child.stdout.readline)).decode().strip()
 
 
 @contextlib.contextmanager
@@ -157,16 +165,18 @@ def note_loading(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Run a worker until it is killed; it says when a job has begun."""
-    module, _, name = arguments[0].partition(":")
-    kind: type[Worker] = getattr(importlib.import_module(module), name)
+    name, port, *lease = arguments
+    module, _, cls = name.partition(":")
+    kind: type[Worker] = getattr(importlib.import_module(module), cls)
+    options = {"lease": timedelta(seconds=float(lease[0]))} if lease else {}
 
     async def waits(ctx: dict[Any, Any]) -> None:
         print(ctx["job_id"], flush=True)  # noqa: T201 - to the test
         await asyncio.Event().wait()
 
     async def run() -> None:
-        settings = RedisSettings(host="127.0.0.1", port=int(arguments[1]))
-        await kind([func(waits, name="waits")], redis_settings=settings, handle_signals=False).async_run()
+        settings: dict[str, Any] = {"redis_settings": RedisSettings(host="127.0.0.1", port=int(port)), **options}
+        await kind([func(waits, name="waits")], handle_signals=False, **settings).async_run()
 
     asyncio.run(run())
 

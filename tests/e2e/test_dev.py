@@ -184,4 +184,4 @@ def test_port_that_is_taken_is_named(folder: Path, devs: list[Dev]) -> None:
 def test_verbose_shows_the_logs(folder: Path, devs: list[Dev]) -> None:
     """With --verbose door and worker are heard on the terminal."""
     devs.append(dev := Dev(folder, "--verbose"))
-    assert "webhook_acknowledged" in dev.until(STARTED)
+    assert "delivery_handled" in dev.until(STARTED)

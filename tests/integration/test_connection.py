@@ -1,22 +1,19 @@
 """Clients from addresses: each kind leads to the server, and none waits longer than it was told."""
 
 import asyncio
-import signal
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
-from redis.asyncio.sentinel import SentinelConnectionPool
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost.connection import UNREACHABLE, arq_settings, connect, parse_sentinel
+from rewardpost.connection import UNREACHABLE, arq_settings, connect, connect_blocking, parse_sentinel
 from rewardpost.durability import DurabilityWatch
+from tests.sentinels import sentinel_of
 
 SHORT = timedelta(seconds=0.2)
 
@@ -27,47 +24,21 @@ async def client_of(url: str, call_timeout: timedelta = timedelta(seconds=2)) ->
     client = connect(url, call_timeout=call_timeout)
     yield client
     await client.aclose()
-    if isinstance(client.connection_pool, SentinelConnectionPool):
-        for sentinel in client.connection_pool.sentinel_manager.sentinels:
-            await sentinel.aclose()
-
-
-@asynccontextmanager
-async def sentinel_of(server: EmbeddedServer, directory: Path) -> AsyncIterator[int]:
-    """A sentinel that watches the server as `main`; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    configuration = directory / "sentinel.conf"
-    configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {server.port} 1\n")
-    process = subprocess.Popen([server.executable, configuration, "--sentinel"], stdout=subprocess.DEVNULL)  # noqa: S603, ASYNC220 - the server under test; starting it does not wait
-    try:
-        async with client_of(f"redis://127.0.0.1:{port}") as sentinel, asyncio.timeout(10):
-            while not await _answers(sentinel):
-                await asyncio.sleep(0.02)
-        yield port
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-async def _answers(client: ArqRedis) -> bool:
-    try:
-        return bool(await client.ping())
-    except UNREACHABLE:
-        return False
 
 
 async def test_every_kind_of_address_leads_to_the_server(server: EmbeddedServer, tmp_path: Path) -> None:
     """A Unix socket, TCP and Sentinel all give a client of the same process."""
-    async with sentinel_of(server, tmp_path) as port:
+    async with sentinel_of(server.executable, server.port, tmp_path) as port:
         for url in (server.url, server.tcp_url, f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/main/0"):
             async with client_of(url) as client:
                 assert (await client.info("server"))["process_id"] == server.pid
+            with connect_blocking(url, call_timeout=SHORT) as blocking:
+                assert (await asyncio.to_thread(blocking.info, "server"))["process_id"] == server.pid
 
 
 async def test_a_database_is_selected(server: EmbeddedServer, tmp_path: Path) -> None:
     """The database in the address is the one that is used, behind Sentinel too."""
-    async with sentinel_of(server, tmp_path) as port:
+    async with sentinel_of(server.executable, server.port, tmp_path) as port:
         for number, url in enumerate((server.tcp_url[:-1] + "7", f"redis+sentinel://127.0.0.1:{port}/main/8"), 7):
             async with client_of(url) as client:
                 assert (await client.client_info())["db"] == number
@@ -120,12 +91,22 @@ async def test_a_watch_ends_whenever_it_is_cancelled(server: EmbeddedServer) -> 
         "redis+sentinel://host/main/hunter2",
         "redis://:pass@host:hunter2/0",
         "hunter2",
+        "redis://host/0?hunter2=1",
+        "redis://host/0?socket_timeout=hunter2",
+        "redis+sentinel://host/main?hunter2=1",
+        "redis+sentinel://host/main?socket_timeout=hunter2",
+        "redis://host/0?ssl_ca_certs=hunter2",
+        "rediss://host/0?ssl_ca_certs=hunter2",
+        "rediss://host/0?ssl_cert_reqs=hunter2",
+        "redis+sentinel://host/main?ssl=1&ssl_certfile=hunter2&ssl_keyfile=hunter2",
+        "redis+sentinel://host/main?ssl=1&ssl_cert_reqs=hunter2",
     ],
 )
-def test_a_bad_address_is_refused_without_repeating_it(url: str) -> None:
+@pytest.mark.parametrize("make", [connect, connect_blocking])
+def test_a_bad_address_is_refused_without_repeating_it(make: Callable[..., object], url: str) -> None:
     """The message says what an address looks like and nothing of the one that came."""
     with pytest.raises(ValueError, match="redis") as caught:
-        connect(url, call_timeout=SHORT)
+        make(url, call_timeout=SHORT)
     assert "hunter2" not in str(caught.value)
 
 
@@ -138,3 +119,19 @@ def test_a_sentinel_address_is_taken_apart() -> None:
     assert address.tls
     ours = arq_settings(url)
     assert (ours.host, ours.sentinel_master, ours.database) == ([("one", 1), ("two", 26379)], "main", 3)
+
+
+def test_arqs_settings_have_what_the_address_says() -> None:
+    """Credentials unquoted and the options for TLS too, which arq's own reading of an address leaves out."""
+    ours = arq_settings("rediss://me:s%40fe@one:1/3?ssl_ca_certs=/ca.pem&ssl_check_hostname=1")
+    assert (ours.host, ours.port, ours.database, ours.ssl) == ("one", 1, 3, True)
+    assert (ours.username, ours.password) == ("me", "s@fe")
+    assert (ours.ssl_ca_certs, ours.ssl_check_hostname, ours.ssl_cert_reqs) == ("/ca.pem", True, "required")
+
+
+async def test_an_address_can_hold_options_of_redis_py(server: EmbeddedServer, tmp_path: Path) -> None:
+    """Behind Sentinel as for any other."""
+    async with sentinel_of(server.executable, server.port, tmp_path) as port:
+        for url in (f"{server.tcp_url}?client_name=me", f"redis+sentinel://127.0.0.1:{port}/main/0?client_name=me"):
+            async with client_of(url) as client:
+                assert await client.client_getname() == "me"

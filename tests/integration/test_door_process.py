@@ -140,6 +140,19 @@ def test_each_of_several_processes_gets_connections(server: EmbeddedServer) -> N
         assert min(taken) > 0
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the child processes in /proc")
+def test_no_process_outlives_the_one_that_started_it(server: EmbeddedServer) -> None:
+    """When that one is killed the others end by themselves, and the port is free for the next door."""
+    with running(_environ(server, INGEST_PROCESSES="2")) as (process, line):
+        children = _children(process)
+        process.kill()
+        deadline = time.monotonic() + PATIENCE
+        while any(Path(f"/proc/{pid}/fd/0").exists() for pid in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        socket.create_server(("127.0.0.1", line["port"])).close()
+
+
 @pytest.mark.parametrize("first", ["1", "2"])
 @pytest.mark.parametrize("second", ["1", "2"])
 def test_no_door_joins_another_ones_port(server: EmbeddedServer, first: str, second: str) -> None:

@@ -15,8 +15,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rewardpost.addresses import AddressDraft
+from rewardpost.turns import Ended, Go, Wait, Why
 from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
-from worker.address_sources.protocol import Answer, Customer, Found, NotFound, TryLater
+from worker.address_sources.protocol import Answer, Budget, Customer, Found, NotFound, TryLater
 from worker.address_sources.voucherify import LARGEST_ANSWER, Voucherify
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -91,10 +92,36 @@ async def source(server: _Voucherify) -> AsyncIterator[Voucherify]:
         yield _source(session, server.url)
 
 
-def _source(session: aiohttp.ClientSession, url: str) -> Voucherify:
+def _source(session: aiohttp.ClientSession, url: str, budget: Budget | None = None) -> Voucherify:
     return Voucherify(
-        session, api_url=url, app_id="app", app_token="token", time_out=timedelta(seconds=0.5), now=lambda: NOW
+        session,
+        api_url=url,
+        app_id="app",
+        app_token="token",
+        budget=budget,
+        time_out=timedelta(seconds=0.5),
+        now=lambda: NOW,
     )
+
+
+class _Budget:
+    """A budget that gives one answer, and remembers who asked and how the calls ended."""
+
+    def __init__(self, answer: Go | Wait) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.ends: list[tuple[str, Ended, timedelta | None]] = []
+
+    async def turn(self, who: str) -> Go | Wait:
+        self.asked.append(who)
+        return self.answer
+
+    async def ended(self, call: str, how: Ended, *, retry_after: timedelta | None = None) -> None:
+        self.ends.append((call, how, retry_after))
+
+
+def _not_yet(why: Why) -> Wait:
+    return Wait(due=NOW + timedelta(seconds=40), after=timedelta(seconds=40), why=why)
 
 
 def _answers(status: int, body: object = None, **headers: str) -> Behaviour:
@@ -252,3 +279,85 @@ async def test_the_self_check_takes_an_unknown_customer_for_right_credentials(
     server.behaviour = _answers(401, {})
     assert [(finding.ok, bool(finding.todo)) for finding in await source.check()] == [(False, True)]
     assert set(server.ids) == {"rewardpost-check"}
+
+
+@pytest.mark.parametrize(
+    ("why", "in_line"), [(Why.TURN, True), (Why.FULL, True), (Why.OPEN, False), (Why.PROBE, False)]
+)
+async def test_who_has_to_wait_for_a_turn_is_told_how_long(server: _Voucherify, why: Why, *, in_line: bool) -> None:
+    """No call is made, and the answer says whether a place is kept, or Voucherify is out of order."""
+    budget = _Budget(_not_yet(why))
+    async with aiohttp.ClientSession() as session:
+        answer = await _source(session, server.url, budget).find(Customer(id="cust_1", reference="vfy-r_1"))
+    assert isinstance(answer, TryLater)
+    assert (answer.retry_after, answer.in_line) == (timedelta(seconds=40), in_line)
+    assert (budget.asked, budget.ends, server.ids) == (["vfy-r_1"], [], [])
+
+
+async def test_a_place_in_the_line_bears_no_personal_data(server: _Voucherify) -> None:
+    """Without a reward's reference the place is kept under a name that is the same each time, and tells nothing."""
+    budget = _Budget(_not_yet(Why.TURN))
+    async with aiohttp.ClientSession() as session:
+        for _ in range(2):
+            await _source(session, server.url, budget).find(Customer(source_id="ada@example.com"))
+    assert len(set(budget.asked)) == 1
+    assert "ada" not in budget.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "how", "retry_after"),
+    [
+        (_answers(200, ADA), Ended.ANSWERED, None),
+        (_answers(200, b"{"), Ended.ANSWERED, None),
+        (_answers(404, {}), Ended.ANSWERED, None),
+        (_answers(422, {}), Ended.ANSWERED, None),
+        (_answers(401, {}), Ended.FAILED, None),
+        (_answers(429, {}), Ended.FAILED, None),
+        (_answers(429, {}, Retry_After="7"), Ended.FAILED, timedelta(seconds=7)),
+        (_answers(503, {}, Retry_After="7"), Ended.FAILED, timedelta(seconds=7)),
+        (_answers(500, {}), Ended.FAILED, None),
+        (hangs, Ended.FAILED, None),
+        (hangs_in_the_body, Ended.FAILED, None),
+        (resets, Ended.FAILED, None),
+    ],
+)
+async def test_the_end_of_each_call_is_reported(
+    server: _Voucherify, behaviour: Behaviour, how: Ended, retry_after: timedelta | None
+) -> None:
+    """An answer is one whatever it says of the customer; what speaks of Voucherify's own state is a failure."""
+    server.behaviour = behaviour
+    budget = _Budget(Go("call-1"))
+    async with aiohttp.ClientSession() as session:
+        await _find(_source(session, server.url, budget))
+    assert budget.ends == [("call-1", how, retry_after)]
+
+
+async def test_a_call_that_is_broken_off_is_reported_too(server: _Voucherify) -> None:
+    """A worker that stops frees the slot, and says nothing of Voucherify."""
+    server.behaviour = hangs
+    budget = _Budget(Go("call-1"))
+    async with aiohttp.ClientSession() as session:
+        finding = asyncio.create_task(_find(_source(session, server.url, budget)))
+        while not server.ids:
+            await asyncio.sleep(0.001)
+        finding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await finding
+    assert budget.ends == [("call-1", Ended.ABANDONED, None)]
+
+
+async def test_no_turn_is_taken_for_an_id_that_cannot_be_asked_for(server: _Voucherify) -> None:
+    """What needs no call costs none."""
+    budget = _Budget(Go("call-1"))
+    async with aiohttp.ClientSession() as session:
+        assert await _source(session, server.url, budget).find(Customer(id="..")) == NotFound()
+    assert budget.asked == []
+
+
+async def test_the_self_check_takes_no_turn(server: _Voucherify) -> None:
+    """A person who asks what is wrong need not wait behind five thousand rewards."""
+    server.behaviour = _answers(404, {})
+    budget = _Budget(_not_yet(Why.TURN))
+    async with aiohttp.ClientSession() as session:
+        assert [finding.ok for finding in await _source(session, server.url, budget).check()] == [True]
+    assert budget.asked == []

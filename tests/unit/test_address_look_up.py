@@ -66,6 +66,15 @@ async def test_a_source_that_could_not_be_asked_may_still_have_it(before: Answer
     assert await _result(TryLater("down"), before) == TryLater("down")
 
 
+async def test_whoever_waits_for_a_turn_is_not_sent_to_another_source() -> None:
+    """Which source gives the address must not depend on how busy an earlier one is; when it is down, it may."""
+    later = _Source(Found(GOOD))
+    waiting = TryLater("not yet", timedelta(seconds=2), in_line=True)
+    assert await look_up([_Source(waiting), later], CUSTOMER, served=None) == waiting
+    assert later.asked == 0
+    assert isinstance(await _result(TryLater("circuit", timedelta(seconds=2)), Found(GOOD)), PostalAddress)
+
+
 async def test_the_source_that_can_be_asked_first_decides_the_wait() -> None:
     """One source's long wait does not delay what another may know sooner."""
     slow, quick, unsaid = (TryLater("slow", timedelta(hours=1)), TryLater("quick", timedelta(seconds=5)), TryLater("?"))

@@ -135,3 +135,14 @@ async def test_abandoning_tells_everybody_and_leaves_it_usable(*, started: bool)
     assert writer.groups == ([[1]] if started else [])
     writer.let.set()
     assert await commit.put(4) == 8
+
+
+async def test_the_end_of_the_process_tells_everybody() -> None:
+    """When all tasks are cancelled nothing more is written, and no caller is left waiting."""
+    writer = Writer()
+    answers = await _start(GroupCommit(writer.write, most=1), [1, 2, 3])
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait(answers, timeout=1)
+    assert all(answer.cancelled() for answer in answers)
+    assert writer.groups == [[1]]
