@@ -9,7 +9,7 @@ from datetime import timedelta
 from aiohttp import web
 from redis.asyncio import Redis
 
-from ingest.app import WRITES, create_app
+from ingest.app import WRITES, create_app, straight_to_the_door
 from rewardpost import logs
 from rewardpost.connection import connect
 from rewardpost.durability import DurabilityWatch
@@ -64,7 +64,7 @@ async def open_door(settings: Settings, *, shared_port: int | None = None) -> As
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        server = await _listen(runner, settings, shared_port)
+        server = await _listen(runner, app, settings, shared_port)
         stack.callback(server.close)
         addresses = [bound.getsockname()[:2] for bound in server.sockets]
         for host, port in addresses:
@@ -95,11 +95,15 @@ def listening_socket(settings: Settings, port: int, *, shared: bool) -> socket.s
         raise _not_free(settings, exc) from exc
 
 
-async def _listen(runner: web.AppRunner, settings: Settings, shared_port: int | None) -> asyncio.Server:
+async def _listen(
+    runner: web.AppRunner, app: web.Application, settings: Settings, shared_port: int | None
+) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     manager = runner.server
     if manager is None:
         raise RuntimeError("expected a runner that is set up")
+    # Both know requests of an application only; aiohttp's own type for it is wider.
+    manager.request_handler = straight_to_the_door(app, manager.request_handler)  # type: ignore[assignment]
 
     def protocol() -> web.RequestHandler:
         return _Protocol(

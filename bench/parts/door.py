@@ -80,8 +80,14 @@ def _rows(many: Mapping[str, Sequence[Figures]], one: Mapping[str, Sequence[Figu
         against(rate, "stock arq", what=f"{what}: against aiohttp with stock enqueue_job", demanded=2.2, aim=3),
         against(rate, "BullMQ", what=f"{what}: against Fastify with BullMQ", demanded=1.1, aim=1.4),
         against(p99, "BullMQ", what="the same, p99 in ms: against Fastify with BullMQ", demanded=1, at_most=True),
-        against(rate, "no queue", what=f"{what}: against the handler without a queue", demanded=0.5, aim=0.7),
-        against(rate, "ours without a queue", what=f"{what}: against our own door whose store keeps nothing"),
+        against(
+            rate,
+            "ours without a queue",
+            what=f"{what}: against the same handler without a queue",
+            demanded=0.5,
+            aim=0.7,
+        ),
+        against(rate, "no queue", what=f"{what}: against a bare handler: no queue, log or metrics"),
         against(rate, "Celery", what=f"{what}: against FastAPI with Celery"),
         against(
             alone, "stock arq", what="one connection, p50 in ms: against stock", demanded=0.75, aim=0.6, at_most=True
