@@ -18,6 +18,8 @@ UNREADABLE = "set_unreadable_aside"
 """Name of the task that is given payloads which cannot be decoded."""
 
 _EXCEPTION = 1  # msgpack extension type of (class name, message)
+_LIST = (list, tuple)  # made once: a union is made anew whenever it is written down
+_COUNT = (int, type(None))
 _RESULT_ONLY = "r"  # arq: only the dictionary of a result has it
 
 
@@ -51,9 +53,9 @@ def decode(raw: bytes) -> dict[str, Any]:
 def _is_job(data: dict[str, Any]) -> bool:
     return (
         isinstance(data.get("f"), str)
-        and isinstance(data.get("a"), list | tuple)
+        and isinstance(data.get("a"), _LIST)
         and isinstance(data.get("k"), dict)
-        and isinstance(data.get("t"), int | None)
+        and isinstance(data.get("t"), _COUNT)
         and isinstance(data.get("et"), int)
     )
 

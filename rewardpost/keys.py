@@ -10,7 +10,7 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | `arq:queue…:paused` | string | why the queue is paused | until a person resumes it |
 | `arq:job:<job>` | string | a job's payload | until the job ends: no age may drop a webhook |
 | `arq:in-progress:<job>` | string | the token of the worker that holds the job | the lease |
-| `arq:retry:<job>` | string | how often the job was claimed | `TRIES_LIFE` after the first claim |
+| `arq:retry:<job>` | string | how often the job was claimed | `TRIES_LIFE` after the latest claim |
 | `delivery:<id>` | string | that this delivery was settled | `DELIVERY_MEMORY` |
 | `dead-letters` | sorted set | ids of dead letters by time | while there are any |
 | `dead-letter:<id>` | hash | a dead letter, whole | `DEAD_LETTER_LIFE` |

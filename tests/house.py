@@ -1,8 +1,10 @@
 """A whole house for tests: server, door and workers as real processes, a sender that repeats, a receiver."""
 
 import asyncio
+import base64
 import contextlib
 import hmac
+import itertools
 import os
 import signal
 import socket
@@ -24,8 +26,9 @@ from rewardpost.connection import connect
 from rewardpost.fulfilment import Fulfilment
 from rewardpost.keys import DEFAULT_PREFIX, Keys
 from rewardpost.operations import Operations
+from rewardpost.reference import for_redemption
 from rewardpost.states import State
-from tests.builders import SOURCE_ID
+from tests.builders import SOURCE_ID, body, changed, rewarded
 
 SECRET = "house-secret"
 _POLL_SECONDS = 0.1
@@ -61,18 +64,27 @@ class House:
 
     async def open(self, *, workers: int = 1) -> None:
         """Start the processes and wait until the door takes webhooks in."""
-        log = self._stack.enter_context(self.log.open("ab"))
-        self.door = await self._stack.enter_async_context(running("ingest", self._environment, log))
+        self._stream = self._stack.enter_context(self.log.open("ab"))
+        self.door = await self._stack.enter_async_context(running("ingest", self._environment, self._stream))
         for _ in range(workers):
-            worker = await self._stack.enter_async_context(running("worker", self._environment, log))
-            self.workers.append(worker)
+            await self.add_worker()
         self.redis = connect(self.server.tcp_url, call_timeout=timedelta(seconds=30))
         self._stack.push_async_callback(self.redis.aclose)
         await until(self.ready)
 
+    async def add_worker(self) -> None:
+        """Start one more worker."""
+        worker = await self._stack.enter_async_context(running("worker", self._environment, self._stream))
+        self.workers.append(worker)
+
     async def close(self) -> None:
         """End all processes."""
         await self._stack.aclose()
+
+    @property
+    def processes(self) -> list[tuple[int, int]]:
+        """The process id of the door and of each worker, each with how often it was started."""
+        return [(process.pid, process.starts) for process in (self.door, *self.workers)]
 
     @property
     def url(self) -> str:
@@ -135,12 +147,21 @@ class Process:
         """End it at once; whoever keeps it starts it anew."""
         os.kill(self.pid, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """Stop it where it stands."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on after `stop`."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def terminate(self, patience: float = 30) -> int:
         """End it as an operator would, and return its exit status."""
         self._ending = True
         if self._process is None:
             raise RuntimeError("expected a started process")
         self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)  # a test that fails may leave it stopped
         return self._process.wait(patience)
 
     async def keep(self) -> None:
@@ -172,12 +193,12 @@ class Sender:
     answers: Counter[int] = field(default_factory=Counter)
     slowest: float = 0.0
 
-    async def send(self, session: ClientSession, body: bytes) -> int | None:
+    async def send(self, session: ClientSession, content: bytes) -> int | None:
         """Send once; return the status, or None where there was no answer."""
-        headers = {"X-Voucherify-Signature": hmac.digest(SECRET.encode(), body, "sha256").hex()}
+        headers = {"X-Voucherify-Signature": hmac.digest(SECRET.encode(), content, "sha256").hex()}
         started = time.monotonic()
         try:
-            async with session.post(self.url, data=body, headers=headers) as answer:
+            async with session.post(self.url, data=content, headers=headers) as answer:
                 await answer.read()
         except (ClientError, OSError, TimeoutError):
             return None
@@ -191,11 +212,27 @@ class Sender:
         async with ClientSession(timeout=ClientTimeout(total=10)) as session:
 
             async def work() -> None:
-                for body in waiting:
-                    while await self.send(session, body) != 202:
+                for content in waiting:
+                    while await self.send(session, content) != 202:
                         await asyncio.sleep(_POLL_SECONDS)
 
             await asyncio.gather(*(work() for _ in range(at_once)))
+
+    async def send_steadily(self, acknowledged: dict[str, float], *, every: float) -> None:
+        """Start a reward of its own every so many seconds, whatever became of those before, until cancelled.
+
+        `acknowledged` takes the reference of each that was acknowledged, with the time at which its sending began.
+        """
+
+        async def send(session: ClientSession, number: int) -> None:
+            redemption, began = f"r_steady{number:06d}", time.monotonic()
+            if await self.send(session, body(changed(rewarded(), "data.redemption.id", redemption))) == 202:
+                acknowledged[for_redemption(redemption)] = began
+
+        async with ClientSession(timeout=ClientTimeout(total=30)) as session, asyncio.TaskGroup() as group:
+            for number in itertools.count():
+                group.create_task(send(session, number))
+                await asyncio.sleep(every)
 
 
 class Receiver:
@@ -203,6 +240,9 @@ class Receiver:
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
+        self.answering = asyncio.Event()
+        """Cleared, it keeps whoever calls waiting for the answer."""
+        self.answering.set()
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -218,9 +258,16 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings by which it is the provider."""
+        secret = "whsec_" + base64.b64encode(b"a secret of the receiver").decode()
+        return {"PROVIDER": "webhook", "WEBHOOK_OUT_URL": self.url, "WEBHOOK_OUT_SECRET": secret}
+
     async def _take(self, request: web.Request) -> web.Response:
         self.seen[request.headers["webhook-id"]] += 1
         await request.read()
+        await self.answering.wait()
         return web.Response(status=204)
 
 

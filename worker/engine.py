@@ -62,6 +62,9 @@ class Engine(Worker):
         **options: Any,  # noqa: ANN401 - arq's own
     ) -> None:
         super().__init__(functions, **options)
+        if self._pool is not None:  # arq would fall back on pickle, whatever the client reads and writes
+            self.job_serializer = self.job_serializer or self._pool.job_serializer
+            self.job_deserializer = self.job_deserializer or self._pool.job_deserializer
         self._lease = lease
         self._connect = connect or self._connect_alike
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"

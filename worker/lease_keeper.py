@@ -73,7 +73,7 @@ class LeaseKeeper:
                     runner.run(self._beat(redis))
                 except UNREACHABLE as exc:
                     log.warning("leases_not_renewed", error=type(exc).__name__)
-                    pause = min(self._interval, _RETRY_SECONDS)
+                    pause = min(self._interval / 4, _RETRY_SECONDS)
                 else:
                     pause = max(self._interval - (time.monotonic() - started), 0.0)
             runner.run(redis.aclose(close_connection_pool=True))

@@ -9,6 +9,7 @@ from arq.worker import Worker, func
 
 from bench.peers.counting import Count, clock, options
 from rewardpost import codec
+from rewardpost.client import SharingRedis
 from rewardpost.connection import connect
 from worker.engine import Engine
 
@@ -33,7 +34,7 @@ async def _work(url: str, count: Count, slots: int, seconds: float) -> None:
     engine: Worker = Engine(
         functions=[func(job, name="job", keep_result=0)],  # type: ignore[arg-type] # arq wants a function of anything
         queue_name="arq:queue",
-        redis_pool=connect(url, call_timeout=CALL_TIMEOUT),
+        redis_pool=SharingRedis(connect(url, call_timeout=CALL_TIMEOUT)),
         max_jobs=slots,
         job_serializer=codec.encode,
         job_deserializer=codec.decode,

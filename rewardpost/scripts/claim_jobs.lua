@@ -19,42 +19,41 @@ local again = redis.call('ZRANGEBYSCORE', KEYS[1], AGAIN, AGAIN + now_ms, 'WITHS
 local of_again = math.min(#again / 2, math.max(tonumber(ARGV[4]), slots - #new / 2))
 local of_new = math.min(#new / 2, slots - of_again)
 
+local ids, dues, payload_keys, tries_keys = {}, {}, {}, {}
+local function consider(id, due_ms)
+  local n = #ids + 1
+  ids[n], dues[n], payload_keys[n], tries_keys[n] = id, due_ms, ARGV[5] .. id, ARGV[7] .. id
+end
+for i = 1, of_new do
+  consider(new[2 * i - 1], tonumber(new[2 * i]))
+end
+for i = 1, of_again do
+  consider(again[2 * i - 1], again[2 * i] - AGAIN)
+end
+local payloads, tries = in_chunks('MGET', nil, payload_keys), in_chunks('MGET', nil, tries_keys)
+
 local answer = {now_ms, -1, 0, 0}
 local moves = {}
-local function claim(id, due_ms)
-  local mark, tries_key = ARGV[6] .. id, ARGV[7] .. id
+for i, id in ipairs(ids) do
+  local mark = ARGV[6] .. id
   if not redis.call('SET', mark, ARGV[1], 'NX', 'PX', lease_ms) then
     -- Running elsewhere, and moved to the front: by an operator, by Job.abort(), or by a stock worker's claim.
     local left = redis.call('PTTL', mark)
     moves[#moves + 1] = now_ms + (left > 0 and left or lease_ms)
     moves[#moves + 1] = id
-    return
-  end
-  local payload = redis.call('GET', ARGV[5] .. id)
-  if not payload then
-    end_job({KEYS[1], ARGV[5] .. id, mark, tries_key}, id)
+  elseif not payloads[i] then
+    end_job({KEYS[1], payload_keys[i], mark, tries_keys[i]}, id)
     answer[4] = answer[4] + 1
-    return
+  else
+    local try = (tonumber(tries[i]) or 0) + 1
+    redis.call('SET', tries_keys[i], try, 'PX', ARGV[8])
+    moves[#moves + 1] = now_ms + lease_ms
+    moves[#moves + 1] = id
+    local n = #answer
+    answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, payloads[i], try, dues[i]
   end
-  local tries = redis.call('INCR', tries_key)
-  if tries == 1 then
-    redis.call('PEXPIRE', tries_key, ARGV[8])
-  end
-  moves[#moves + 1] = now_ms + lease_ms
-  moves[#moves + 1] = id
-  local n = #answer
-  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, payload, tries, due_ms
 end
-
-for i = 1, of_new do
-  claim(new[2 * i - 1], tonumber(new[2 * i]))
-end
-for i = 1, of_again do
-  claim(again[2 * i - 1], again[2 * i] - AGAIN)
-end
-for i = 1, #moves, 2000 do
-  redis.call('ZADD', KEYS[1], unpack(moves, i, math.min(i + 1999, #moves)))
-end
+in_chunks('ZADD', KEYS[1], moves)
 
 local function first(least, most)
   local found = redis.call('ZRANGEBYSCORE', KEYS[1], least, most, 'WITHSCORES', 'LIMIT', 0, 1)

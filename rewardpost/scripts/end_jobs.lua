@@ -11,29 +11,33 @@
 -- Answers for each job 'ok' or 'lost'
 --@include jobs
 local now_ms = time_ms()
-local answer = {}
+local marks = {}
 for i = 5, #ARGV, 7 do
-  local id, what, ms = ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local keys = {KEYS[1], ARGV[1] .. id, ARGV[2] .. id, ARGV[3] .. id}
-  local held = what == 'ended' or is_held(keys[3], ARGV[i + 1])
-  if not held then
-    answer[#answer + 1] = 'lost'
+  marks[#marks + 1] = ARGV[2] .. ARGV[i]
+end
+local tokens = in_chunks('MGET', nil, marks)
+
+local answer, ended, gone, stay = {}, {}, {}, {}
+for i = 5, #ARGV, 7 do
+  local id, what, ms, n = ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]), #answer + 1
+  local mark, retry = marks[n], ARGV[3] .. id
+  if what ~= 'ended' and tokens[n] ~= ARGV[i + 1] then
+    answer[n] = 'lost'
   else
+    answer[n] = 'ok'
     if what == 'end' then
-      end_job(keys, id)
+      ended[#ended + 1] = id
+      local m = #gone
+      gone[m + 1], gone[m + 2], gone[m + 3] = ARGV[1] .. id, mark, retry
       if tonumber(ARGV[i + 6]) > 0 then
-        redis.call('SET', keys[3], 'ended', 'PX', ARGV[i + 6])
+        stay[#stay + 1] = {mark, ARGV[i + 6]}
       end
     elseif what ~= 'ended' then
       if what ~= 'again' then
-        untry(keys[4])
+        untry(retry)
       end
-      redis.call('DEL', keys[3])
-      if what == 'back' then
-        redis.call('ZADD', KEYS[1], 'XX', ms, id)
-      else
-        redis.call('ZADD', KEYS[1], 'XX', AGAIN + now_ms + ms, id)
-      end
+      redis.call('DEL', mark)
+      redis.call('ZADD', KEYS[1], 'XX', what == 'back' and ms or AGAIN + now_ms + ms, id)
       wake_up(KEYS[2])
     end
     if ARGV[i + 4] ~= '' then
@@ -44,7 +48,11 @@ for i = 5, #ARGV, 7 do
         redis.call('SET', ARGV[4] .. id, ARGV[i + 4])
       end
     end
-    answer[#answer + 1] = 'ok'
   end
+end
+in_chunks('ZREM', KEYS[1], ended)
+in_chunks('DEL', nil, gone)
+for _, each in ipairs(stay) do
+  redis.call('SET', each[1], 'ended', 'PX', each[2])
 end
 return answer

@@ -42,3 +42,23 @@ local function enqueue_job(keys, job_id, payload, score)
   redis.call('SET', keys[2], payload)
   redis.call('ZADD', keys[1], score, job_id)
 end
+
+-- Calls a command with many arguments, a thousand at a time: Lua's stack has an end.
+local function in_chunks(command, first, arguments)
+  local answers = {}
+  for i = 1, #arguments, 1000 do
+    local last = math.min(i + 999, #arguments)
+    local answer
+    if first then
+      answer = redis.call(command, first, unpack(arguments, i, last))
+    else
+      answer = redis.call(command, unpack(arguments, i, last))
+    end
+    if type(answer) == 'table' then
+      for j = 1, #answer do
+        answers[i + j - 1] = answer[j]
+      end
+    end
+  end
+  return answers
+end

@@ -1,64 +1,94 @@
-"""The server freezes and dies under steady sending: nothing that was acknowledged is lost, nobody waits long."""
+"""The server freezes, dies and is emptied under steady sending: all processes live on, and nothing stays stuck."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from aiohttp import ClientSession, ClientTimeout
+import pytest
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost.reference import for_redemption
 from rewardpost.states import State
-from tests.builders import body, changed, rewarded
-from tests.house import House, Sender, until
+from tests.house import House, Receiver, Sender, until
 
 FROZEN_SECONDS = 8
 DEAD_SECONDS = 20
 EVERY_SECONDS = 0.02
 LONGEST_ANSWER_SECONDS = 3
+STUCK_SECONDS = 60
 
 
-async def test_every_answer_is_202_or_503_and_every_202_reaches_the_ledger(
-    own_server: EmbeddedServer, tmp_path: Path
-) -> None:
-    """A server frozen for 8 s and then dead for 20 s costs no acknowledged webhook and no restart of the door."""
-    house = House(own_server, tmp_path)
-    await house.open()
-    try:
-        door, sender = house.door.pid, Sender(house.url)
-        acknowledged: set[str] = set()
-        sending = asyncio.create_task(_send_steadily(sender, acknowledged))
-        await _freeze_and_kill(own_server)
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """The operator's own system."""
+    async with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def house(own_server: EmbeddedServer, tmp_path: Path, receiver: Receiver) -> AsyncIterator[House]:
+    """A house with two workers in front of the receiver."""
+    house = House(own_server, tmp_path, **receiver.environment)
+    await house.open(workers=2)
+    yield house
+    await house.close()
+
+
+async def test_every_answer_is_202_or_503_and_every_202_is_accounted_for(house: House, receiver: Receiver) -> None:
+    """A server frozen for 8 s and dead for 20 s costs no acknowledged webhook, no second parcel and no process."""
+    processes = house.processes
+    async with _sending(house) as (sender, acknowledged):
+        await _freeze_and_kill(house.server)
         await until(lambda: _answers_202_again(sender), patience=20)
+
+    assert set(sender.answers) == {202, 503}
+    assert sender.slowest < LONGEST_ANSWER_SECONDS
+    await until(house.drained, patience=STUCK_SECONDS)
+    assert house.processes == processes
+    records = await house.records()
+    assert acknowledged.keys() <= records.keys()
+    for reference, record in records.items():
+        if record.state is not State.SUBMITTED:
+            assert (record.state, record.uncertain) == (State.NEEDS_ATTENTION, True)
+        assert receiver.seen[reference] <= 1
+        assert receiver.seen[reference] == 1 or record.state is not State.SUBMITTED
+
+
+async def test_an_emptied_server_costs_no_process_and_nothing_that_comes_after_it(
+    house: House, receiver: Receiver
+) -> None:
+    """FLUSHALL in the middle of steady work is survived: what is sent from then on is fulfilled, by the same ones."""
+    processes = house.processes
+    async with _sending(house) as (sender, acknowledged):
+        for _ in range(3):
+            await asyncio.sleep(2)
+            await house.redis.flushall()
+        emptied = time.monotonic()
+        await until(lambda: _answers_202_again(sender), patience=20)
+        await asyncio.sleep(2)
+
+    await until(house.drained, patience=STUCK_SECONDS)
+    assert house.processes == processes
+    after = {reference for reference, began in acknowledged.items() if began > emptied}
+    assert len(after) > 1 / EVERY_SECONDS
+    records = await house.records()
+    assert {records[reference].state for reference in after} == {State.SUBMITTED}
+    assert {receiver.seen[reference] for reference in after} == {1}
+    assert max(receiver.seen.values()) == 1
+
+
+@contextlib.asynccontextmanager
+async def _sending(house: House) -> AsyncIterator[tuple[Sender, dict[str, float]]]:
+    """Send steadily as long as the context lasts."""
+    sender = Sender(house.url)
+    acknowledged: dict[str, float] = {}
+    sending = asyncio.create_task(sender.send_steadily(acknowledged, every=EVERY_SECONDS))
+    try:
+        yield sender, acknowledged
+    finally:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-
-        assert set(sender.answers) == {202, 503}
-        assert sender.slowest < LONGEST_ANSWER_SECONDS
-        assert (house.door.pid, house.door.starts) == (door, 1)
-        await until(house.drained, patience=120)
-        records = await house.records()
-        assert acknowledged <= records.keys()
-        assert {records[reference].state for reference in acknowledged} == {State.SUBMITTED}
-    finally:
-        await house.close()
-
-
-async def _send_steadily(sender: Sender, acknowledged: set[str]) -> None:
-    """Start a webhook every few milliseconds, whatever became of those before."""
-
-    async def send(session: ClientSession, number: int) -> None:
-        redemption = f"r_steady{number:06d}"
-        content = changed(rewarded(), "data.redemption.id", redemption)
-        if await sender.send(session, body(content)) == 202:
-            acknowledged.add(for_redemption(redemption))
-
-    async with ClientSession(timeout=ClientTimeout(total=30)) as session, asyncio.TaskGroup() as group:
-        number = 0
-        while True:
-            group.create_task(send(session, number))
-            number += 1
-            await asyncio.sleep(EVERY_SECONDS)
 
 
 async def _freeze_and_kill(server: EmbeddedServer) -> None:

@@ -135,3 +135,11 @@ async def test_an_address_can_hold_options_of_redis_py(server: EmbeddedServer, t
         for url in (f"{server.tcp_url}?client_name=me", f"redis+sentinel://127.0.0.1:{port}/main/0?client_name=me"):
             async with client_of(url) as client:
                 assert await client.client_getname() == "me"
+
+
+@pytest.mark.parametrize("url", ["redis://me:hunter2@host/0", "redis+sentinel://me:hunter2@host/main/0"])
+def test_a_client_that_is_printed_gives_no_password_away(url: str) -> None:
+    """Unlike arq's own settings; so no log and no exception that shows one can."""
+    for make in (connect, connect_blocking):
+        client = make(url, call_timeout=SHORT)
+        assert "hunter2" not in repr(client) + repr(client.connection_pool)
