@@ -1,4 +1,4 @@
-"""Leases on a real server: kept by a worker that lives, lost by one that hangs or dies, given back by one that stops."""
+"""Leases on a real server: kept by who lives, lost by who hangs or dies, given back by who is told to end."""
 
 import asyncio
 import contextlib
