@@ -45,7 +45,7 @@ async def test_a_full_server_drains_by_itself_and_the_door_opens_again(
         assert await house.ready()
         assert house.processes[: len(processes)] == processes
         assert set(sender.answers) == {202, 503}
-        assert int(await house.redis.hget(KEYS.events, OTHER)) == COUNTED  # type: ignore[misc, arg-type] # redis-py types both its clients with one signature
+        assert int(await house.redis.hget(KEYS.events, OTHER)) == COUNTED  # type: ignore[misc] # redis-py types both its clients with one signature
         records = await house.records()
         assert records.keys() == {for_redemption(name) for name in _redemptions()} | acknowledged.keys()
         assert {record.state for record in records.values()} == {State.SUBMITTED}

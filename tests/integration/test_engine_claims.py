@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -45,7 +45,7 @@ async def full(own_server: EmbeddedServer) -> AsyncIterator[ArqRedis]:
     await client.aclose()
 
 
-async def put(redis: ArqRedis, keys: Keys, dues: dict[str, float]) -> None:
+async def put(redis: ArqRedis, keys: Keys, dues: Mapping[str, float]) -> None:
     """Put jobs on the queue, due at these times in ms."""
     await redis.mset({keys.job(job_id): b"payload" for job_id in dues})
     await redis.zadd(keys.queue, dues)

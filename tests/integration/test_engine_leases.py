@@ -111,12 +111,12 @@ async def is_over(redis: ArqRedis, keys: Keys) -> bool:
 
 def late_writes() -> float:
     """Return how many late writes were refused in this process."""
-    return metrics.LATE_WRITES.labels("refused")._value.get()  # noqa: SLF001 - the client offers no other way to read one
+    return float(metrics.LATE_WRITES.labels("refused")._value.get())  # noqa: SLF001 - the client offers no other way to read one
 
 
 def leases_lost() -> float:
     """Return how many leases of the function were lost in this process."""
-    return metrics.LEASES_LOST.labels("job")._value.get()  # noqa: SLF001 - the same
+    return float(metrics.LEASES_LOST.labels("job")._value.get())  # noqa: SLF001 - the same
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ async def is_due_later(redis: ArqRedis, keys: Keys, score: float | None, by: tim
     now = await redis.zscore(keys.queue, "j")
     assert now is not None
     assert score is not None
-    return now >= score + by / timedelta(milliseconds=1)
+    return bool(now >= score + by / timedelta(milliseconds=1))
 
 
 async def test_a_dead_workers_job_is_free_when_its_lease_ends_and_not_before(
