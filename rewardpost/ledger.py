@@ -22,6 +22,7 @@ from rewardpost.states import SETTLED, State
 
 _LOAD = Script("load_fulfilment")
 _CHANGE = Script("change_fulfilment")
+_INSTALL = Script("note_installation")
 
 _RECORD = msgspec.msgpack.Decoder(Fulfilment)
 _PERSONAL = msgspec.msgpack.Decoder(Personal)
@@ -162,8 +163,7 @@ class Ledger:
         """Return the moment of installation, which is now when this is the first start."""
         seconds, microseconds = await self._redis.time()
         now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
-        await self._redis.set(self.keys.installed_at, now.isoformat(), nx=True)
-        raw = await self._redis.get(self.keys.installed_at)
+        raw = await _INSTALL.run(self._redis, keys=[self.keys.installed_at], args=[now.isoformat()])
         return datetime.fromisoformat(raw.decode())
 
     async def _step(self, record: Fulfilment, step: JobStep, token: str) -> None:

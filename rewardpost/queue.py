@@ -31,7 +31,6 @@ AGAIN_MS = 3_155_760_000_000
 LIFE_SIGN_SECONDS = 5
 """How often a worker shows a sign of life."""
 _SILENCE_SECONDS = 3 * LIFE_SIGN_SECONDS
-_LOOKED_AT = 5000
 
 _STORE = Script("store_delivery")
 _SIGN_OF_LIFE = Script("sign_of_life")
@@ -112,24 +111,22 @@ class Queue:
         return [Receipt(answer.decode()) for answer in await _STORE.run(self._lean, keys=keys, args=args)]
 
     async def depth(self) -> Depth:
-        """Count the jobs; running ones are looked for among those whose lease could end next."""
+        """Count the jobs."""
         seconds, microseconds = await self._redis.time()
         now = seconds * 1000 + microseconds // 1000
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.zcard(self._keys.queue)
-            for base in (0, AGAIN_MS):
+            for base in (-AGAIN_MS, 0, AGAIN_MS):
                 pipe.zcount(self._keys.queue, base, base + now)
                 pipe.zrange(self._keys.queue, base, base + now, byscore=True, offset=0, num=1, withscores=True)
-            pipe.zrange(
-                self._keys.queue, now + 1, AGAIN_MS - 1, byscore=True, offset=0, num=_LOOKED_AT, withscores=True
-            )
-            jobs, new, first_new, again, first_again, ahead = await pipe.execute()
-        marks = await self._redis.mget([self._keys.in_progress(job.decode()) for job, _ in ahead]) if ahead else []
-        running = sum(mark is not None for mark in marks)
-        dues = [score for _, score in first_new] + [score - AGAIN_MS for _, score in first_again]
+            pipe.zcount(self._keys.queue, now + 1 - AGAIN_MS, -1)
+            jobs, left, first_left, new, first_new, again, first_again, running = await pipe.execute()
+        dues = [score + AGAIN_MS for _, score in first_left]
+        dues += [score for _, score in first_new] + [score - AGAIN_MS for _, score in first_again]
+        queued = left + new + again
         return Depth(
-            queued=new + again,
-            deferred=jobs - new - again - running,
+            queued=queued,
+            deferred=jobs - queued - running,
             running=running,
             oldest_seconds=max(now - min(dues), 0) / 1000 if dues else 0.0,
         )

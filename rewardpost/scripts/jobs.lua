@@ -5,6 +5,10 @@
 -- a lane of their own, so that a storm of them holds up nothing new. A hundred years in ms; `rewardpost.queue` has it too.
 local AGAIN = 3155760000000
 
+-- Jobs in hand lie as far below the time at which their lease ends: what a dead worker leaves behind has waited for a
+-- whole lease, and comes before all that is new, however much that is.
+local IN_HAND = -AGAIN
+
 local function time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

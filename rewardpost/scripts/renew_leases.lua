@@ -10,7 +10,7 @@ for i = 3, #ARGV, 2 do
   local mark = ARGV[1] .. ARGV[i]
   if is_held(mark, ARGV[i + 1]) then
     redis.call('PEXPIRE', mark, lease_ms)
-    redis.call('ZADD', KEYS[1], 'XX', until_ms, ARGV[i])
+    redis.call('ZADD', KEYS[1], 'XX', IN_HAND + until_ms, ARGV[i])
   else
     lost[#lost + 1] = (i - 3) / 2
   end

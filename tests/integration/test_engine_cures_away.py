@@ -4,6 +4,7 @@ The counterpart of each is in `test_stock_arq_away.py`, where there is one.
 """
 
 import asyncio
+import pickle
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -40,7 +41,7 @@ async def test_the_job_of_a_killed_worker_runs_again_within_the_lease(server: Em
         assert await job_begun(child) == job_id
         child.kill()
         killed_at = time.monotonic()
-        async with engine(server.url, tasks, job_serializer=None, job_deserializer=None):
+        async with engine(server.url, tasks, job_serializer=pickle.dumps, job_deserializer=pickle.loads):
             await tasks.has_run()
             assert time.monotonic() - killed_at < LEASE.total_seconds() + 1
             await done(redis, job_id)

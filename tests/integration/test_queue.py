@@ -167,17 +167,16 @@ async def test_an_empty_queue_has_no_depth(queue: Queue) -> None:
 async def test_the_depth_tells_waiting_deferred_and_running_jobs_apart(
     queue: Queue, redis: ArqRedis, keys: Keys
 ) -> None:
-    """A running job lies ahead as a deferred one does, and has a mark; what comes again is waiting or deferred too."""
+    """A running job lies in a lane of its own; what comes again is waiting or deferred too."""
     now = time.time() * 1000
     scores = {
         "waits": now - 5_000,
         "waits again": AGAIN_MS + now - 3_000,
-        "runs": now + 20_000,
+        "runs": now + 20_000 - AGAIN_MS,
         "later": now + 60_000,
         "later again": AGAIN_MS + now + 60_000,
     }
     await redis.zadd(keys.queue, scores)
-    await redis.set(keys.in_progress("runs"), "token")
     depth = await queue.depth()
     assert (depth.queued, depth.deferred, depth.running) == (2, 2, 1)
     assert 4.9 < depth.oldest_seconds < 10
