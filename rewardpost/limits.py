@@ -109,7 +109,7 @@ class Limits:
         """Return how a limit stands now."""
         seconds, microseconds = await self._redis.time()
         now = seconds * 1_000_000 + microseconds
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:  # a full Redis 7.0 refuses MULTI, even to look
             pipe.zcard(self._keys.turns(limit.name))
             pipe.zcount(self._keys.calls(limit.name), f"({now}", "+inf")
             pipe.hmget(self._keys.limit(limit.name), ["free", "open_until", "lasts"])

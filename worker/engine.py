@@ -38,6 +38,8 @@ FAREWELL = timedelta(seconds=10)
 """How long a worker that stops tries to write down how its jobs ended; what is not written is due after the lease."""
 
 _LONGEST_WAIT = 1.0
+_IDLE_TICK = 0.1  # how late an idle server ends a wait: `hz` is 10
+_AFTER_DUE = 0.002
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 log = logs.get(__name__)
@@ -74,6 +76,7 @@ class Engine(Worker):
         self._leases: dict[Lease, float] = {}
         self._keeper: LeaseKeeper | None = None
         self._in_hand: InHand | None = None
+        self._nudging: asyncio.Task[None] | None = None
 
     async def main(self) -> None:
         """Work until told to stop; Redis may come and go."""
@@ -120,7 +123,10 @@ class Engine(Worker):
         with contextlib.suppress(*UNREACHABLE):
             await self.pool.delete(self.health_check_key)
         if self.on_shutdown:
-            await self.on_shutdown(self.ctx)
+            try:
+                await self.on_shutdown(self.ctx)
+            except Exception as exc:
+                log.warning("hook_failed", exc_info=exc)
         await self.pool.aclose(close_connection_pool=True)
         self._pool = None
 
@@ -151,7 +157,10 @@ class Engine(Worker):
         if self.main_task is not None:
             self.main_task.cancel()
         if self.on_stop:
-            self.on_stop(signum)
+            try:
+                self.on_stop(signum)
+            except Exception as exc:
+                log.warning("hook_failed", exc_info=exc)
 
     async def _take_turn(self, in_hand: InHand) -> None:
         """Claim for all free slots, or wait until something can have changed."""
@@ -169,16 +178,32 @@ class Engine(Worker):
             in_hand.start(claim, aborted=claim.lease.job_id in aborted)
         if claimed.gone:
             log.warning("jobs_without_payload", count=claimed.gone)
-        if not claimed.more and not self.burst:
+        to_come = claimed.next_due is not None or claimed.paused
+        if not claimed.more and (not self.burst or (to_come and not claimed.jobs)):  # a burst ends when nothing is left
             await self._wait(claimed.next_due)
 
     async def _wait(self, next_due: float | None) -> None:
         """Wait for a wake-up, but no longer than until the next job is due."""
         timeout = self.pool.connection_pool.connection_kwargs.get("socket_timeout")
         longest = min(_LONGEST_WAIT, timeout / 2 if timeout else _LONGEST_WAIT)
-        if next_due is not None:
+        nudge = None
+        if next_due is not None and next_due < longest + _IDLE_TICK:
             longest = min(longest, max(next_due, 0.001))  # 0 would be for ever
-        await self._waiting.blpop(wake_up(self.queue_name), timeout=longest)  # type: ignore[misc, arg-type] # redis-py types both its clients with one signature
+            nudge = self.loop.call_later(longest + _AFTER_DUE, self._nudge)
+        try:
+            await self._waiting.blpop(wake_up(self.queue_name), timeout=longest)  # type: ignore[misc, arg-type] # redis-py types both its clients with one signature
+        finally:
+            if nudge is not None:
+                nudge.cancel()
+
+    def _nudge(self) -> None:
+        """Have the server look at its clock; an idle one does so at its ticks alone, and jobs would be late."""
+
+        async def ping() -> None:
+            with contextlib.suppress(*UNREACHABLE):
+                await self.pool.ping()
+
+        self._nudging = self.loop.create_task(ping())
 
     def _free_slots(self) -> int:
         if not self.allow_pick_jobs:

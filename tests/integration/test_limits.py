@@ -232,9 +232,9 @@ async def test_an_end_that_comes_late_or_twice_frees_no_other_slot(limits: Limit
     clock.move(20)
     await _go(limits, BUSY, "first")
     await _go(limits, BUSY, "second")
-    for _ in range(3):
+    for _ in range(6):
         await limits.ended(BUSY, early, Ended.FAILED)
-    await _wait(limits, BUSY, "third")
+    assert (await _wait(limits, BUSY, "third")).why is Why.FULL
     assert (await limits.state(BUSY)).running == 2
 
 
@@ -256,6 +256,21 @@ async def test_slots_are_used_when_they_are_the_tighter_limit(limits: Limits, cl
     assert len(gone) == 380
     assert announced.total_seconds() == pytest.approx(seconds, rel=0.2)
     assert 380 * 0.5 / 5 / seconds >= 0.9
+
+
+async def test_a_newcomer_does_not_slip_into_a_slot_before_those_that_wait(limits: Limits, clock: Clock) -> None:
+    """The slot is free for whoever is near the front; the others are not overtaken by one who happens to come now."""
+    limit = Limit(name="provider:fake", concurrency=1, longest_call=timedelta(seconds=15))
+    first = await _go(limits, limit, "first")
+    clock.move(2)
+    await limits.ended(limit, first, Ended.ANSWERED)
+    second = await _go(limits, limit, "second")
+    for who in _names(10):
+        await limits.turn(limit, who)
+    clock.move(2)
+    await limits.ended(limit, second, Ended.ANSWERED)
+    assert (await _wait(limits, limit, "newcomer")).why is Why.TURN
+    await _go(limits, limit, _names(1)[0])
 
 
 async def test_a_local_end_lets_the_next_one_in_at_once(redis: ArqRedis, keys: Keys) -> None:
@@ -343,15 +358,15 @@ async def test_a_pause_that_is_asked_for_is_kept_exactly(limits: Limits, clock: 
 
 async def test_what_was_under_way_does_not_touch_an_open_circuit(limits: Limits, clock: Clock) -> None:
     """Calls that began before it opened neither close it nor make its pause longer."""
-    calls = [await _go(limits, OPEN_LIMIT, who) for who in _names(8)]
-    for call in calls[:6]:
+    calls = [await _go(limits, OPEN_LIMIT, who) for who in _names(13)]
+    for call in calls[:11]:
         await limits.ended(OPEN_LIMIT, call, Ended.FAILED)
-    await limits.ended(OPEN_LIMIT, calls[6], Ended.ANSWERED)
+    await limits.ended(OPEN_LIMIT, calls[11], Ended.ANSWERED)
     clock.move(1)
     assert (await _wait(limits, OPEN_LIMIT, "next")).after == timedelta(seconds=29)
     clock.move(29)
     await _go(limits, OPEN_LIMIT, "probe")
-    await limits.ended(OPEN_LIMIT, calls[7], Ended.ANSWERED)
+    await limits.ended(OPEN_LIMIT, calls[12], Ended.ANSWERED)
     assert (await _wait(limits, OPEN_LIMIT, "next")).why is Why.PROBE
 
 
@@ -368,11 +383,19 @@ async def test_those_sent_away_come_back_one_after_another(limits: Limits, clock
 # --- the server ---
 
 
+async def test_a_long_pause_is_not_forgotten(limits: Limits, redis: ArqRedis, keys: Keys) -> None:
+    """A side that asks for three days is not called again because its key went earlier."""
+    call = await _go(limits, OPEN_LIMIT, "first")
+    await limits.ended(OPEN_LIMIT, call, Ended.FAILED, retry_after=timedelta(days=3))
+    assert await redis.ttl(keys.limit(OPEN_LIMIT.name)) > 3 * 86_400
+
+
 async def test_every_key_expires(limits: Limits, redis: ArqRedis, clock: Clock) -> None:
     """Nothing is left behind by a side that is called no more, and nothing goes before the last turn."""
     limit = Limit(name="provider:fake", calls=1, window=timedelta(hours=1), longest_call=timedelta(hours=3))
     for who in _names(50):
         await limits.turn(limit, who)
+    assert await redis.ttl(Keys("rewardpost").turns(limit.name)) > 48 * 3600 + 86_400
     third = _names(1, first=2)[0]
     clock.move((await _wait(limits, limit, third)).after.total_seconds())
     call = await _go(limits, limit, third)
