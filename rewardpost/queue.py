@@ -140,6 +140,7 @@ class Queue:
     async def resume(self) -> bool:
         """Have workers claim again; False where the queue was not paused."""
         deleted = await self._redis.delete(self._keys.paused)
+        await self._redis.delete(self._keys.wake_up)  # at most one element lies there
         with contextlib.suppress(RedisError):  # a full server refuses it; workers look once a second anyway
             await self._redis.lpush(self._keys.wake_up, "1")  # type: ignore[misc] # redis-py types both its clients with one signature
         return bool(deleted)

@@ -207,7 +207,7 @@ async def test_a_paused_queue_gives_none(claims: Claims, redis: ArqRedis, keys: 
     assert await redis.exists(keys.retry("new"), keys.in_progress("new")) == 0
     assert await claims.end([(in_hand.jobs[0], Ending("end"))]) == [True]
     assert await queue.resume()
-    assert await redis.llen(keys.wake_up) == 1  # type: ignore[misc] # redis-py types both its clients with one signature
+    assert await redis.llen(keys.wake_up) >= 1  # type: ignore[misc] # redis-py types both its clients with one signature
     assert set(ids((await claims.claim(10)).jobs)) == {"new", "again"}
 
 

@@ -157,7 +157,7 @@ async def test_a_cron_job_runs_once_however_many_workers_there_are(server: Embed
         return [cron(ticks, name="ticks", second=set(range(60)), microsecond=0)]
 
     async def ticked() -> bool:
-        return len(runs) >= 2
+        return len(runs) >= 3
 
     async with (
         engine(server.url, Tasks(), cron_jobs=cron_jobs(), timezone=UTC),
@@ -166,7 +166,9 @@ async def test_a_cron_job_runs_once_however_many_workers_there_are(server: Embed
         await until(ticked, patience=PATIENCE)
         due = [int(job_id.rpartition(":")[2]) / 1000 for job_id, _ in runs]
     assert len(set(due)) == len(due)
-    assert all(0 <= at - then < 0.5 for (_, at), then in zip(runs, due, strict=True))
+    late = [at - then for (_, at), then in zip(runs, due, strict=True)]
+    assert min(late) >= 0
+    assert max(late[1:]) < 0.5  # the first can have been due before arq had looked twice at what is planned
 
 
 async def test_a_deferred_job_runs_on_time_though_the_worker_was_idle(

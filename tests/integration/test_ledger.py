@@ -3,14 +3,15 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost import interventions, transitions
+from rewardpost import interventions, metrics, transitions
 from rewardpost.addresses import PostalAddress
-from rewardpost.changes import Change, Due
+from rewardpost.changes import Change, Due, End
 from rewardpost.connection import connect
 from rewardpost.delivery import Delivery, delivery_id
 from rewardpost.fulfilment import Fulfilment, Hold, Opening, Personal
@@ -253,20 +254,34 @@ async def test_what_goes_on_from_a_lost_lease_is_refused(ledger: Ledger, redis: 
         with pytest.raises(LeaseLost):
             await step
     assert (await ledger.load(REFERENCE)).record == record
+    assert (len(await ledger.journal(REFERENCE)), await redis.zcard(keys.queue)) == (1, 1)
 
 
-async def test_what_only_a_late_worker_knows_is_written_and_its_job_left_alone(
-    ledger: Ledger, redis: ArqRedis, keys: Keys
+@pytest.mark.parametrize("step", [End(), Due(), Due(datetime(2100, 1, 1, tzinfo=UTC))])
+@pytest.mark.parametrize("mark", ["another token", None], ids=["taken by another", "run out"])
+async def test_what_only_a_late_worker_knows_is_written_counted_and_its_job_left_alone(
+    ledger: Ledger, redis: ArqRedis, keys: Keys, step: End | Due, mark: str | None
 ) -> None:
-    """The outcome of its call stands in the record; the job stays with whoever holds it."""
+    """The outcome of its call stands in the record; the job stays as it is, with whoever holds it."""
     record = await opened(ledger)
     job = keys.reward_job(REFERENCE)
-    await redis.set(keys.in_progress(job), "another token")
-    wanted = transitions.wants_attention(record, "refused", now=NOW)
+    if mark is not None:
+        await redis.set(keys.in_progress(job), mark)
+    await redis.set(keys.retry(job), 3)
+    before = await of_job(redis, keys, job)
+    written = metrics.LATE_WRITES.labels("written")._value.get()  # noqa: SLF001 - the client offers no other way
+    wanted = msgspec.structs.replace(transitions.wants_attention(record, "refused", now=NOW), job=step)
     assert (await ledger.apply(wanted, before=record, token=TOKEN)).state is State.NEEDS_ATTENTION
-    assert await redis.get(keys.in_progress(job)) == b"another token"
-    assert await redis.zscore(keys.queue, job) is not None
-    assert await redis.exists(keys.job(job)) == 1
+    view = await ledger.load(REFERENCE)
+    assert view.record is not None
+    assert (view.record.state, len(await ledger.journal(REFERENCE))) == (State.NEEDS_ATTENTION, 2)
+    assert await of_job(redis, keys, job) == before
+    assert metrics.LATE_WRITES.labels("written")._value.get() == written + 1  # noqa: SLF001 - the same
+
+
+async def of_job(redis: ArqRedis, keys: Keys, job: str) -> list[object]:
+    """Return all that is stored of a job."""
+    return [await redis.zscore(keys.queue, job), *await redis.mget(keys.job_parts(job)[1:])]
 
 
 async def test_a_delivery_is_opened_only_by_who_holds_it(ledger: Ledger, redis: ArqRedis, keys: Keys) -> None:
@@ -278,3 +293,5 @@ async def test_a_delivery_is_opened_only_by_who_holds_it(ledger: Ledger, redis: 
         await ledger.apply(transitions.receive(OPENING, now=NOW), before=None, delivery=settled)
     assert (await ledger.load(REFERENCE)).record is None
     assert await redis.exists(keys.job(keys.delivery_job(DELIVERY.id))) == 1
+    assert await redis.exists(keys.delivery(DELIVERY.id), keys.events, keys.journal(REFERENCE)) == 0
+    assert await redis.zrange(keys.queue, 0, -1) == [keys.delivery_job(DELIVERY.id).encode()]
