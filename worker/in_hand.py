@@ -77,10 +77,13 @@ class InHand:
         if self._worker.job_tasks.get(job_id) is task:
             del self._worker.job_tasks[job_id]
         self.freed.set()
+        aborting = job_id in self._worker.aborting_tasks
+        self._worker.aborting_tasks.discard(
+            job_id
+        )  # else a later run of it would be ended where it is to be given back
         if not task.cancelled():
             ending = task.result()
-        elif job_id in self._worker.aborting_tasks:
-            self._worker.aborting_tasks.discard(job_id)
+        elif aborting:
             ending = self._runner.aborted(run)
         else:
             self._worker.jobs_retried += 1

@@ -257,3 +257,30 @@ async def test_what_cannot_be_set_aside_yet_is_set_aside_later(
 async def is_complete(job: Job) -> bool:
     """Say whether a job's result is there."""
     return await job.status() is JobStatus.complete
+
+
+async def test_an_abort_that_was_answered_otherwise_does_not_linger(server: EmbeddedServer, redis: ArqRedis) -> None:
+    """A run that caught the cancelling and asked for a retry is given back by the next stop, and not ended for good."""
+    started = asyncio.Event()
+    tries: list[int] = []
+
+    async def stubborn(ctx: dict[Any, Any]) -> None:
+        tries.append(ctx["job_try"])
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if len(tries) == 1:
+                raise Retry(defer=0) from None
+            raise
+
+    job = await SharingRedis(redis).enqueue_job("stubborn")
+    assert job is not None
+    functions = [func(stubborn, name="stubborn")]
+    async with engine(server.url, Tasks(), functions=functions, allow_abort_jobs=True):
+        await started.wait()
+        started.clear()
+        await redis.zadd(abort_jobs_ss, {job.job_id: 1})
+        await asyncio.wait_for(started.wait(), PATIENCE)
+    assert tries == [1, 2]
+    assert await job.status() == JobStatus.queued
