@@ -198,6 +198,7 @@ def stats(*, as_json: bool) -> None:
             "dead_letters": await desk.letters.count(),
             "fulfilments": {state.value: count for state, count in counts.items()},
             "workers": await desk.queue.workers(),
+            "paused": await desk.queue.paused(),
             **await lines.waiting(desk, depth, counts),
         }
 
@@ -205,8 +206,8 @@ def stats(*, as_json: bool) -> None:
     if as_json:
         print_json(counted)
         return
-    queue, fulfilments = counted.pop("queue"), counted.pop("fulfilments")
+    queue, fulfilments, paused = counted.pop("queue"), counted.pop("fulfilments"), counted.pop("paused")
     waiting = lines.rows(counted.pop("limits"), counted.pop("through_seconds"), datetime.now(UTC))
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in {**queue, **counted}.items()]
     states = [(state, str(count)) for state, count in fulfilments.items() if count]
-    print_table(("what", "count"), [*rows, *states, *waiting])
+    print_table(("what", "count"), [*rows, *states, *waiting, *([("paused", safe(paused))] if paused else [])])

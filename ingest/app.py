@@ -115,9 +115,8 @@ class _Door:
             return _refused(refusal)
         _COUNTED[receipt].inc()
         metrics.BODY_BYTES.observe(len(delivery.body))
-        if (
-            receipt is Receipt.DUPLICATE
-        ):  # of what is stored, the log of the worker tells; a line each costs a tenth here
+        if receipt is Receipt.DUPLICATE:
+            # Of what is stored the worker's log tells; a line for each would cost a tenth of a webhook here.
             _log.info("webhook_repeated", delivery=delivery.id)
         return _accepted(delivery.id, receipt)
 

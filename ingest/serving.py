@@ -102,8 +102,7 @@ async def _listen(
     manager = runner.server
     if manager is None:
         raise RuntimeError("expected a runner that is set up")
-    # Both know requests of an application only; aiohttp's own type for it is wider.
-    manager.request_handler = straight_to_the_door(app, manager.request_handler)  # type: ignore[assignment]
+    manager.request_handler = straight_to_the_door(app, manager.request_handler)  # type: ignore[assignment] # an application's requests alone come here
 
     def protocol() -> web.RequestHandler:
         return _Protocol(

@@ -1,4 +1,4 @@
-"""The client of a worker: callers that wait at the same moment share one round trip, and enqueueing never guesses.
+"""Clients that cost less than redis-py's own: many commands in one packet; and enqueueing that never guesses.
 
 arq's own `enqueue_job` takes six commands in three round trips, and answers None both for a duplicate and for a
 connection that broke at its EXEC.
@@ -6,6 +6,7 @@ connection that broke at its EXEC.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from arq.constants import (
 )
 from arq.jobs import Job, serialize_job
 from arq.utils import timestamp_ms, to_ms, to_unix_ms
+from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
@@ -31,6 +33,34 @@ _MOST_AT_ONCE = 256
 _ENQUEUE = Script("enqueue_job")
 
 Command = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+async def send(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """Send commands in one packet over one connection of the client's pool, and return the answers, errors included.
+
+    redis-py would pack each argument in Python, which costs more than all the rest of a call.
+    """
+    pool = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        await connection.send_packed_command([b"".join(map(_packed, commands))])
+        return [await _answer(client, connection, args[0], options) for args, options in commands]
+    except BaseException:
+        await connection.disconnect(nowait=True)  # what it would say next belongs to commands that are given up
+        raise
+    finally:
+        await pool.release(connection)
+
+
+class PackingRedis(Redis):
+    """A client on an open pool for large commands that are sent one at a time."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own answer
+        """Send a command and return its answer."""
+        (answer,) = await send(self, [(args, options)])
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
 
 
 class SharingRedis(ArqRedis):
@@ -46,7 +76,7 @@ class SharingRedis(ArqRedis):
             job_deserializer=client.job_deserializer,
             default_queue_name=client.default_queue_name,
         )
-        self._group: GroupCommit[Command, Any] = GroupCommit(self._send, most=_MOST_AT_ONCE)
+        self._group: GroupCommit[Command, Any] = GroupCommit(partial(send, self), most=_MOST_AT_ONCE)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own answer
         """Send a command together with those that wait at the same moment."""
@@ -97,24 +127,12 @@ class SharingRedis(ArqRedis):
         )
         return Job(job_id, self, _queue_name=queue, _deserializer=self.job_deserializer) if stored else None
 
-    async def _send(self, commands: Sequence[Command]) -> Sequence[Any]:
-        pool = self.connection_pool
-        connection = await pool.get_connection()
-        try:
-            # redis-py would pack each argument in Python, which costs more than all the rest of a call.
-            await connection.send_packed_command([b"".join(map(_packed, commands))])
-            return [await self._answer(connection, args[0], options) for args, options in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)  # what it would say next belongs to commands that are given up
-            raise
-        finally:
-            await pool.release(connection)
 
-    async def _answer(self, connection: Connection, name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - each command has its own answer
-        try:
-            return await self.parse_response(connection, name, **options)
-        except ResponseError as exc:
-            return exc
+async def _answer(client: Redis, connection: Connection, name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - each command has its own answer
+    try:
+        return await client.parse_response(connection, name, **options)
+    except ResponseError as exc:
+        return exc
 
 
 def _packed(command: Command) -> bytes:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import redis
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -18,9 +17,6 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as BlockingRetry
-from redis.sentinel import Sentinel as BlockingSentinel
-from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
 from rewardpost import codec
 
@@ -80,25 +76,6 @@ def connect(url: str, *, call_timeout: timedelta) -> ArqRedis:
     client.job_serializer = codec.encode
     client.job_deserializer = codec.decode
     return client
-
-
-def connect_blocking(url: str, *, call_timeout: timedelta) -> redis.Redis:
-    """Return what `connect` does as a client that blocks, for a thread.
-
-    Raises:
-        ValueError: as `connect` does.
-    """
-    connect(url, call_timeout=call_timeout)  # refuses what redis-py would notice at the first command only
-    address, options = _read(url, call_timeout)
-    options["retry"] = BlockingRetry(NoBackoff(), 0)
-    pool: redis.ConnectionPool
-    if address is None:
-        pool = _BlockingPool.from_url(url, **options)
-        pool.connection_class = _noting_a_demotion_blocking(pool.connection_class)
-    else:
-        sentinel = BlockingSentinel(list(address.sentinels), **_for_sentinel(address, options))  # type: ignore[no-untyped-call] # as above
-        pool = _BlockingSentinelPool(address.master, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call] # as above
-    return redis.Redis.from_pool(pool)
 
 
 def arq_settings(url: str) -> RedisSettings:
@@ -222,21 +199,6 @@ class _SentinelPool(_Pool, SentinelConnectionPool):
                 await sentinel.aclose()
 
 
-class _BlockingPool(redis.ConnectionPool):
-    def release(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's signature
-        super().release(connection)
-        if connection.__dict__.pop(_DEMOTED, False):
-            self.disconnect(inuse_connections=False)
-
-
-class _BlockingSentinelPool(BlockingSentinelPool):
-    def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - the same
-        super().disconnect(inuse_connections)
-        if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                sentinel.close()
-
-
 def _noting_a_demotion(kind: Any) -> Any:  # noqa: ANN401 - any of redis-py's connections
     """Return a kind of connection whose pool learns when the server answers that it is no master any more.
 
@@ -247,18 +209,6 @@ def _noting_a_demotion(kind: Any) -> Any:  # noqa: ANN401 - any of redis-py's co
         async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's signature
             try:
                 return await super().read_response(*args, **options)
-            except ReadOnlyError:
-                self.__dict__[_DEMOTED] = True
-                raise
-
-    return Noting
-
-
-def _noting_a_demotion_blocking(kind: Any) -> Any:  # noqa: ANN401 - the same
-    class Noting(kind):  # type: ignore[misc] # the same
-        def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the same
-            try:
-                return super().read_response(*args, **options)
             except ReadOnlyError:
                 self.__dict__[_DEMOTED] = True
                 raise

@@ -36,16 +36,6 @@ class Answer(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class JobOutcome(StrEnum):
-    """How one run of a job ended."""
-
-    DONE = "done"
-    DEFERRED = "deferred"
-    """It is not due yet, or waits for something; no attempt was spent."""
-    RETRIED = "retried"
-    SET_ASIDE = "set_aside"
-
-
 WEBHOOKS = Counter("rewardpost_webhooks", "Webhooks by how the door answered.", ["answer"])
 ACKNOWLEDGE_SECONDS = Histogram(
     "rewardpost_webhook_acknowledge_seconds",

@@ -9,14 +9,13 @@ import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-import hiredis
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from rewardpost import codec
+from rewardpost.client import PackingRedis
 from rewardpost.delivery import Delivery
 from rewardpost.group_commit import GroupCommit
 from rewardpost.keys import Keys
@@ -60,26 +59,12 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     """How long the oldest waiting job has been due; 0 when none waits."""
 
 
-class _LeanRedis(Redis):
-    """A client on an open pool for large commands sent one at a time, where redis-py's own path would cost the most."""
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own answer
-        del options
-        connection = await self.connection_pool.get_connection()
-        try:
-            # A connection that fails, or whose answer is given up, closes itself, as it does on redis-py's own path.
-            await connection.send_packed_command([hiredis.pack_command(args)])
-            return await connection.read_response()
-        finally:
-            await self.connection_pool.release(connection)
-
-
 class Queue:
     """Takes deliveries in, and tells how many jobs there are."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
-        self._lean = _LeanRedis(connection_pool=redis.connection_pool)
+        self._packing = PackingRedis(connection_pool=redis.connection_pool)
         self._keys = keys
         self._deliveries: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._store, most=_MOST_TOGETHER, size=lambda delivery: len(delivery.body), most_size=_MOST_BYTES_TOGETHER
@@ -110,7 +95,7 @@ class Queue:
             job_id = self._keys.delivery_job(delivery.id)
             keys += self._keys.job(job_id), self._keys.delivery(delivery.id), self._keys.dead_letter(delivery.id)
             args += job_id, delivery.id, job_payload(OPEN_DELIVERY, delivery, at=delivery.received_at)
-        return [Receipt(answer.decode()) for answer in await _STORE.run(self._lean, keys=keys, args=args)]
+        return [Receipt(answer.decode()) for answer in await _STORE.run(self._packing, keys=keys, args=args)]
 
     async def depth(self) -> Depth:
         """Count the jobs."""

@@ -17,6 +17,15 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
+MINUTE = timedelta(minutes=1)
+THIRTY = Limit(name="voucherify", calls=30, window=MINUTE)
+"""One call every 2.06 s."""
+INTERVAL = THIRTY.interval.total_seconds()
+TOLERANCE = THIRTY.tolerance.total_seconds()
+BUSY = Limit(name="provider:fake", concurrency=2, longest_call=timedelta(seconds=15))
+OPEN_LIMIT = Limit(name="provider:fake", longest_call=timedelta(seconds=15))
+
+
 class Clock:
     """The time, as microseconds since the epoch; it stands still until it is moved."""
 
@@ -108,3 +117,28 @@ async def serve(
             due = clock.now + turn.after // MICROSECOND + round(late(who) * 1_000_000)
             plan(max(due, start + round(dead.get(who, 0) * 1_000_000)), who)
     return gone
+
+
+def callers(count: int, first: int = 0) -> list[str]:
+    """Return the names of so many callers."""
+    return [f"vfy-r_{number:04}" for number in range(first, first + count)]
+
+
+async def go(limits: Limits, limit: Limit, who: str) -> str:
+    """Let a caller through, and return its call."""
+    turn = await limits.turn(limit, who)
+    assert isinstance(turn, Go), turn
+    return turn.call
+
+
+async def wait(limits: Limits, limit: Limit, who: str) -> Wait:
+    """Have a caller wait."""
+    turn = await limits.turn(limit, who)
+    assert isinstance(turn, Wait)
+    return turn
+
+
+async def fail(limits: Limits, limit: Limit, times: int) -> None:
+    """Let calls fail."""
+    for number in range(times):
+        await limits.ended(limit, await go(limits, limit, f"failing-{number}"), Ended.FAILED)

@@ -22,7 +22,6 @@ from arq.connections import ArqRedis, create_pool
 from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError
 
 from rewardpost import logs
 from rewardpost.connection import UNREACHABLE
@@ -51,7 +50,8 @@ class Engine(Worker):
     Args:
         functions: as arq takes them; a `TaskFunction` may end its own jobs.
         lease: how long a dead worker's job stays its own.
-        connect: makes a client for the thread that renews leases; by default one like the pool's.
+        connect: makes a client for the thread that renews leases; by default one like the pool's,
+            which does not do behind Sentinel.
         options: those of arq's `Worker`; `poll_delay`, `queue_read_limit` and `expires_extra_ms` have no effect.
     """
 
@@ -125,7 +125,7 @@ class Engine(Worker):
         if self.on_shutdown:
             try:
                 await self.on_shutdown(self.ctx)
-            except Exception as exc:
+            except Exception as exc:  # whatever it is, the connections have to be given back
                 log.warning("hook_failed", exc_info=exc)
         await self.pool.aclose(close_connection_pool=True)
         self._pool = None
@@ -159,7 +159,7 @@ class Engine(Worker):
         if self.on_stop:
             try:
                 self.on_stop(signum)
-            except Exception as exc:
+            except Exception as exc:  # whatever it is, the worker goes on stopping
                 log.warning("hook_failed", exc_info=exc)
 
     async def _take_turn(self, in_hand: InHand) -> None:
@@ -259,8 +259,6 @@ class Engine(Worker):
             log.warning("redis_out_of_reach", error=type(exc).__name__)
         else:
             log.warning("engine_turn_failed", exc_info=exc)
-        if isinstance(exc, ReadOnlyError):  # the server was demoted: only a new connection finds the new one
-            await self.pool.connection_pool.disconnect(inuse_connections=False)
         await asyncio.sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
         self._failures += 1
 

@@ -78,9 +78,8 @@ class InHand:
             del self._worker.job_tasks[job_id]
         self.freed.set()
         aborting = job_id in self._worker.aborting_tasks
-        self._worker.aborting_tasks.discard(
-            job_id
-        )  # else a later run of it would be ended where it is to be given back
+        # Whatever it answered: otherwise a later run of it would be ended where it is to be given back.
+        self._worker.aborting_tasks.discard(job_id)
         if not task.cancelled():
             ending = task.result()
         elif aborting:

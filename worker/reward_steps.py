@@ -77,9 +77,7 @@ class Steps:
     async def defer(self, step: Step, due: datetime) -> Step | str:
         """Have the job run again at a time, and write what is pending."""
         if step.pending is not None:
-            await self._ledger.apply(
-                msgspec.structs.replace(step.pending, job=Due(due)), before=step.view.record, token=step.token
-            )
-        else:
-            await self._ledger.defer_job(step.record, due, step.token)
+            decided = msgspec.structs.replace(step, pending=None)
+            return await self.write(decided, msgspec.structs.replace(step.pending, job=Due(due)))
+        await self._ledger.defer_job(step.record, due, step.token)
         return "deferred"

@@ -143,8 +143,7 @@ class Runner:
     async def _failed(self, run: Run, ctx: dict[Any, Any], exc: Exception, limit: int) -> Ending | None:
         worker, job_id, name = self._worker, run.claim.lease.job_id, run.function.name
         if isinstance(exc, LeaseLost):
-            metrics.LATE_WRITES.labels("refused").inc()
-            log.warning("late_write_refused", job=job_id, task=name)
+            _note_refused(run)
             return None
         if isinstance(exc, Retry) and worker.retry_jobs:
             worker.jobs_retried += 1
@@ -167,9 +166,9 @@ class Runner:
         try:
             return self.finished(run, await run.function.set_aside(ctx, why, *run.args), success=False)
         except LeaseLost:
-            metrics.LATE_WRITES.labels("refused").inc()
+            _note_refused(run)
             return None
-        except Exception as failure:
+        except Exception as failure:  # whatever it is, the job is not lost for want of a place to set it aside
             log.warning("set_aside_failed", job=run.claim.lease.job_id, task=run.function.name, exc_info=failure)
             return again(back_off(run.attempt, random.random()))  # noqa: S311 - jitter, no secret
 
@@ -188,7 +187,7 @@ class Runner:
             return
         try:
             await hook(ctx)
-        except Exception as exc:
+        except Exception as exc:  # whatever it is, the job has ended already
             log.warning("hook_failed", job=ctx["job_id"], exc_info=exc)
 
     def _encoded(self, run: Run, result: object, *, success: bool) -> bytes | None:
@@ -208,6 +207,11 @@ class Runner:
             job_id,
             serializer=self._worker.job_serializer,
         )
+
+
+def _note_refused(run: Run) -> None:
+    metrics.LATE_WRITES.labels("refused").inc()
+    log.warning("late_write_refused", job=run.claim.lease.job_id, task=run.function.name)
 
 
 async def _within(seconds: float, work: Awaitable[T]) -> T:

@@ -102,7 +102,7 @@ def test_stats_counts_everything(shell: Shell) -> None:
     seeding.dead_letter(shell.url, b"rubbish")
     seeding.at(shell.url, lambda client: Queue(client, KEYS).sign_of_life("worker-1"))
     stats = shell.json("stats")
-    assert set(stats) == {"queue", "dead_letters", "fulfilments", "workers", "limits", "through_seconds"}
+    assert set(stats) == {"queue", "dead_letters", "fulfilments", "workers", "paused", "limits", "through_seconds"}
     assert set(stats["queue"]) == {"queued", "deferred", "running", "oldest_seconds"}
     assert (stats["dead_letters"], stats["workers"]) == (1, 1)
     assert set(stats["fulfilments"]) == set(State)
@@ -191,3 +191,14 @@ def test_server_that_refuses_exits_with_3(own_server: EmbeddedServer) -> None:
         client.config_set("maxmemory", "1")
     shell = Shell(own_server.url)
     assert "refused the command" in shell.refused("hold", "everything", "--reason", "x", status=3)
+
+
+def test_a_paused_queue_is_said_to_be_paused(shell: Shell) -> None:
+    """With its reason and by whom, until it is resumed; to resume what is not paused is refused."""
+    assert shell.json("stats")["paused"] is None
+    assert shell.done("pause", "--reason", "stock-taking") == "paused: stock-taking (by tess)\n"
+    assert shell.json("stats")["paused"] == "stock-taking (by tess)"
+    assert "stock-taking" in shell.done("stats")
+    assert shell.json("resume") == {"paused": None}
+    assert shell.json("stats")["paused"] is None
+    assert "not paused" in shell.refused("resume")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost.connection import UNREACHABLE, arq_settings, connect, connect_blocking, parse_sentinel
+from rewardpost.connection import UNREACHABLE, arq_settings, connect, parse_sentinel
 from rewardpost.durability import DurabilityWatch
 from tests.sentinels import sentinel_of
 
@@ -32,8 +32,6 @@ async def test_every_kind_of_address_leads_to_the_server(server: EmbeddedServer,
         for url in (server.url, server.tcp_url, f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/main/0"):
             async with client_of(url) as client:
                 assert (await client.info("server"))["process_id"] == server.pid
-            with connect_blocking(url, call_timeout=SHORT) as blocking:
-                assert (await asyncio.to_thread(blocking.info, "server"))["process_id"] == server.pid
 
 
 async def test_a_database_is_selected(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -102,11 +100,10 @@ async def test_a_watch_ends_whenever_it_is_cancelled(server: EmbeddedServer) -> 
         "redis+sentinel://host/main?ssl=1&ssl_cert_reqs=hunter2",
     ],
 )
-@pytest.mark.parametrize("make", [connect, connect_blocking])
-def test_a_bad_address_is_refused_without_repeating_it(make: Callable[..., object], url: str) -> None:
+def test_a_bad_address_is_refused_without_repeating_it(url: str) -> None:
     """The message says what an address looks like and nothing of the one that came."""
     with pytest.raises(ValueError, match="redis") as caught:
-        make(url, call_timeout=SHORT)
+        connect(url, call_timeout=SHORT)
     assert "hunter2" not in str(caught.value)
 
 
@@ -140,6 +137,5 @@ async def test_an_address_can_hold_options_of_redis_py(server: EmbeddedServer, t
 @pytest.mark.parametrize("url", ["redis://me:hunter2@host/0", "redis+sentinel://me:hunter2@host/main/0"])
 def test_a_client_that_is_printed_gives_no_password_away(url: str) -> None:
     """Unlike arq's own settings; so no log and no exception that shows one can."""
-    for make in (connect, connect_blocking):
-        client = make(url, call_timeout=SHORT)
-        assert "hunter2" not in repr(client) + repr(client.connection_pool)
+    client = connect(url, call_timeout=SHORT)
+    assert "hunter2" not in repr(client) + repr(client.connection_pool)

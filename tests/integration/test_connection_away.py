@@ -14,20 +14,12 @@ from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost.connection import UNREACHABLE, connect, connect_blocking
+from rewardpost.connection import UNREACHABLE, connect
 from tests.cutting_proxy import CuttingProxy
 from tests.sentinels import follow, sentinel_of
 
 CALL_TIMEOUT = timedelta(seconds=0.3)
 SOON = 3 * CALL_TIMEOUT.total_seconds()
-
-
-@pytest.fixture
-async def proxy(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[CuttingProxy]:
-    """A proxy before the session's server, which is empty."""
-    del redis
-    async with CuttingProxy(server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -70,34 +62,16 @@ async def test_callers_at_a_black_hole_do_not_wait_for_one_another(proxy: Cuttin
     assert {type(answer) for answer in answers} == {RedisTimeoutError}
 
 
-async def test_a_black_hole_costs_a_thread_the_call_timeout(proxy: CuttingProxy) -> None:
-    """The blocking client has the same bounds."""
-    client = connect_blocking(proxy.url, call_timeout=CALL_TIMEOUT)
-    assert await asyncio.to_thread(client.ping)
-    with proxy.black_hole():
-        for _ in range(2):
-            with soon(), pytest.raises(RedisTimeoutError):
-                await asyncio.to_thread(client.ping)
-    assert await asyncio.to_thread(client.ping)
-    client.close()
-
-
 async def test_what_was_connected_while_the_server_refused_is_connected_again(
     proxy: CuttingProxy, client: ArqRedis
 ) -> None:
-    """At the first command after it listens again, for both kinds of client."""
-    blocking = connect_blocking(proxy.url, call_timeout=CALL_TIMEOUT)
+    """At the first command after it listens again."""
     await client.ping()
-    await asyncio.to_thread(blocking.ping)
     async with proxy.refusing():
         for _ in range(3):
             with pytest.raises(RedisConnectionError):
                 await client.ping()
-            with pytest.raises(RedisConnectionError):
-                await asyncio.to_thread(blocking.ping)
     assert await client.ping()
-    assert await asyncio.to_thread(blocking.ping)
-    blocking.close()
 
 
 async def test_a_sentinel_that_is_a_black_hole_costs_little(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -108,19 +82,16 @@ async def test_a_sentinel_that_is_a_black_hole_costs_little(server: EmbeddedServ
     ):
         url = f"redis+sentinel://127.0.0.1:{hole.port},127.0.0.1:{port}/main/0"
         patient = connect(url, call_timeout=timedelta(seconds=4))
-        blocking = connect_blocking(url, call_timeout=timedelta(seconds=4))
         alone = connect(f"redis+sentinel://127.0.0.1:{hole.port}/main/0", call_timeout=CALL_TIMEOUT)
         with hole.black_hole():
             before = time.monotonic()
             assert await patient.ping()
-            assert await asyncio.to_thread(blocking.ping)
             assert time.monotonic() - before < 3
             with soon(), pytest.raises(UNREACHABLE):
                 await alone.ping()
         assert await alone.ping()
         await alone.aclose()
         await patient.aclose()
-        blocking.close()
 
 
 async def test_a_demoted_server_is_left_at_its_first_refusal(
@@ -129,20 +100,14 @@ async def test_a_demoted_server_is_left_at_its_first_refusal(
     """The address leads to the new master by now; idle connections to the old one are given up too."""
     async with CuttingProxy(own_server.port) as address:
         client = connect(address.url, call_timeout=timedelta(seconds=2))
-        blocking = connect_blocking(address.url, call_timeout=timedelta(seconds=2))
         await asyncio.gather(*(client.blpop("none", timeout=0.05) for _ in range(3)))  # type: ignore[arg-type] # redis-py types both its clients with one signature
-        await asyncio.to_thread(blocking.ping)
         await follow(own_server, server)
         address.upstream_port = server.port
         with pytest.raises(ReadOnlyError):
             await client.set("key", 1)
         for _ in range(3):
             await client.set("key", 2)
-        with pytest.raises(ReadOnlyError):
-            await asyncio.to_thread(blocking.set, "key", 3)
-        await asyncio.to_thread(blocking.set, "key", 4)
-        assert await redis.get("key") == b"4"
-        blocking.close()
+        assert await redis.get("key") == b"2"
         await client.aclose()
 
 

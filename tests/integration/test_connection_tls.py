@@ -1,6 +1,5 @@
 """TLS: the server and the sentinels are verified as the address says, on every connection."""
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from cli.embedded_server import EmbeddedServer
-from rewardpost.connection import connect, connect_blocking
+from rewardpost.connection import connect
 from tests.sentinels import certificate_in, free_port, listening, sentinel_of
 
 CALL_TIMEOUT = timedelta(seconds=2)
@@ -56,15 +55,12 @@ def tls_of(certificate: Options) -> Options:
 
 
 async def answers(url: str) -> bool:
-    """Say whether both kinds of client reach a server; one that refuses is refused by both."""
-    client, blocking = connect(url, call_timeout=CALL_TIMEOUT), connect_blocking(url, call_timeout=CALL_TIMEOUT)
+    """Say whether a client reaches a server."""
+    client = connect(url, call_timeout=CALL_TIMEOUT)
     try:
-        reached = {await outcome(client.ping()), await outcome(asyncio.to_thread(blocking.ping))}
+        return await outcome(client.ping())
     finally:
-        blocking.close()
         await client.aclose()
-    assert len(reached) == 1
-    return reached.pop()
 
 
 async def outcome(call: object) -> bool:

@@ -22,14 +22,6 @@ CALL_TIMEOUT = timedelta(seconds=0.5)
 
 
 @pytest.fixture
-async def proxy(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[CuttingProxy]:
-    """A proxy before the session's server, which is empty."""
-    del redis
-    async with CuttingProxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def client(proxy: CuttingProxy) -> AsyncIterator[ArqRedis]:
     """A client that goes through the proxy."""
     client = connect(proxy.url, call_timeout=CALL_TIMEOUT)

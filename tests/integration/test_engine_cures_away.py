@@ -7,7 +7,6 @@ import asyncio
 import pickle
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,14 +20,6 @@ from tests.cutting_proxy import CuttingProxy, Moment, Predicate, named, script
 from tests.engines import CALL_TIMEOUT, LEASE, done, engine
 from tests.house import until
 from worker.engine import Engine
-
-
-@pytest.fixture
-async def proxy(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[CuttingProxy]:
-    """A proxy before the session's server, which is empty."""
-    del redis
-    async with CuttingProxy(server.port) as proxy:
-        yield proxy
 
 
 async def test_the_job_of_a_killed_worker_runs_again_within_the_lease(server: EmbeddedServer, redis: ArqRedis) -> None:

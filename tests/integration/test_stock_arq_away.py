@@ -41,22 +41,6 @@ LONG = timedelta(seconds=300)
 
 
 @pytest.fixture
-async def proxy(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[CuttingProxy]:
-    """A proxy before the session's server, which is empty."""
-    del redis
-    async with CuttingProxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def stock(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[ArqRedis]:
-    """Arq's own client of the session's server, which is empty, past the proxy."""
-    del redis
-    async with client_of(server.port) as client:
-        yield client
-
-
-@pytest.fixture
 async def behind(proxy: CuttingProxy) -> AsyncIterator[ArqRedis]:
     """Arq's own client through the proxy."""
     async with client_of(proxy.port) as client:

@@ -1,6 +1,5 @@
 """What stock arq does with settings and with the log: why ours have a codec, a log and a start of their own."""
 
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import arq.worker
@@ -8,18 +7,9 @@ import pytest
 from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker, create_worker
 
-from cli.embedded_server import EmbeddedServer
-from tests.arq_workers import Tasks, client_of, enqueue, lines_of_log, run_all
+from tests.arq_workers import Tasks, enqueue, lines_of_log, run_all
 
 STOCK = Worker
-
-
-@pytest.fixture
-async def stock(server: EmbeddedServer, redis: ArqRedis) -> AsyncIterator[ArqRedis]:
-    """Arq's own client of the session's server, which is empty."""
-    del redis
-    async with client_of(server.port) as client:
-        yield client
 
 
 @pytest.fixture
