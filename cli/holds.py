@@ -10,11 +10,11 @@ from cli.options import by_option, dry_run_option, json_option, reason_option, r
 from cli.output import print_json, print_json_line, print_table, progress, safe
 from rewardpost.fulfilment import Fulfilment
 from rewardpost.states import State
-from worker.providers.registry import FACTORIES
+from worker.providers import registry as providers
 
 EVERYTHING = "everything"
 
-provider_argument = click.argument("provider", type=click.Choice(list(FACTORIES)))
+provider_argument = click.argument("provider", type=click.Choice(providers.names()))
 article_argument = click.argument("article", metavar="ARTICLE", type=to_line)
 to_hold = reason_option()
 to_release = reason_option("released by a person")

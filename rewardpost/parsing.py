@@ -73,7 +73,7 @@ def optional(parse: Callable[[str], int]) -> Callable[[str], int | None]:
 
 
 def duration(unit: str, least: float, most: float) -> Callable[[str], timedelta]:
-    """Accept a number of seconds or days within bounds."""
+    """Accept a number of seconds, minutes, hours or days within bounds."""
 
     def parse(raw: str) -> timedelta:
         if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", raw.strip()) is None or not least <= float(raw) <= most:
@@ -119,6 +119,24 @@ def url(*schemes: str) -> Callable[[str], str]:
         return raw
 
     return parse
+
+
+def template(*fields: str) -> Callable[[str], str]:
+    """Accept a URL in which at least one of these fields stands in braces; nothing means unset."""
+
+    def parse(raw: str) -> str:
+        raw = url("https", "http")(raw)
+        named = re.findall(r"\{([^{}]*)\}", raw)
+        if raw and (not named or not set(named) <= set(fields)):
+            raise ValueError("a URL with " + " or ".join(f"{{{field}}}" for field in fields) + " in it")
+        return raw
+
+    return parse
+
+
+def standard_webhooks_secrets(raw: str) -> tuple[str, ...]:
+    """Accept comma-separated Standard Webhooks secrets."""
+    return tuple(standard_webhooks_secret(secret) for secret in secrets(raw))
 
 
 def words(raw: str) -> frozenset[str]:

@@ -27,6 +27,13 @@ from rewardpost.parsing import (
     words,
 )
 
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "karrio": ("karrio_url", "karrio_token"),
+    "shipbob": ("shipbob_url", "shipbob_token", "shipbob_channel_id"),
+    "webhook": ("webhook_out_url", "webhook_out_secret"),
+}
+# What a provider cannot do without.
+
 
 class SettingsError(Exception):
     """A setting is wrong or missing; the message names the variable and what was expected, never a secret."""
@@ -64,6 +71,7 @@ class Settings:
     voucherify_app_id: str = _setting(text(), "", "application id for Voucherify's API", secret=True)
     voucherify_app_token: str = _setting(text(), "", "application token for Voucherify's API", secret=True)
     voucherify_calls_per_minute: int = _setting(number(1, 100_000), 30, "the budget of calls to Voucherify for all workers and audits together")
+    voucherify_silence: timedelta = _setting(duration("hours", 0.01, 720), timedelta(hours=24), "after so long without a webhook an audit warns", unit="hours")
 
     ingest_host: str = _setting(text(), "0.0.0.0", "where the door listens")  # noqa: S104 - it is the door: it is there to be reached
     ingest_port: int = _setting(number(0, 65535), 8080, "where the door listens; 0 takes a free port")
@@ -81,11 +89,22 @@ class Settings:
     address_file: Path | None = _setting(existing_file, None, "JSON lines or CSV with one customer's address a line")
     ship_to_countries: frozenset[str] | None = _setting(countries, None, "comma-separated ISO 3166-1 alpha-2 codes; unset: everywhere")
 
-    provider: str = _setting(choice("manual", "webhook"), "manual", "who fulfils: `manual` (a packing list) or `webhook` (your own system)")
+    provider: str = _setting(text(r"[a-z][a-z0-9_]{0,31}"), "manual", "who fulfils: `manual` (a packing list), `karrio`, `shipbob` or `webhook` (your own system)")
     provider_calls_per_second: float | None = _setting(parsing.rate, None, "how many calls to the provider all workers together may make a second; unset: no limit")
     provider_concurrency: int = _setting(number(0, 10_000), 0, "how many calls to the provider may run at a time, of all workers together; 0: no bound")
+    provider_timeout: timedelta = _setting(duration("seconds", 1, 60), timedelta(seconds=10), "how long one call to the provider may take", unit="seconds")
+    provider_quiet: timedelta = _setting(duration("seconds", 1, 86400), timedelta(seconds=30), "how long after a call's deadline, beyond the provider's own delay, a look-up that finds nothing is believed", unit="seconds")
+    provider_poll: timedelta = _setting(duration("minutes", 0.01, 1440), timedelta(minutes=15), "how often a provider is asked at first what became of an order; older orders are asked for less often", unit="minutes")
+    karrio_url: str = _setting(url("https", "http"), "", "the Karrio server")
+    karrio_token: str = _setting(text(), "", "API key of the Karrio account", secret=True)
+    shipbob_url: str = _setting(url("https", "http"), "https://api.shipbob.com", "ShipBob's API; `https://sandbox-api.shipbob.com` to try it out")
+    shipbob_token: str = _setting(text(), "", "personal access token for ShipBob", secret=True)
+    shipbob_channel_id: int = _setting(number(0, 2**31 - 1), 0, "ShipBob's channel, in which references are unique")
+    shipbob_webhook_secrets: tuple[str, ...] = _setting(parsing.standard_webhooks_secrets, (), "comma-separated secrets of ShipBob's webhooks, `whsec_…`; without one its route is closed", secret=True)
     webhook_out_url: str = _setting(url("https", "http"), "", "where the `webhook` provider posts its orders")
     webhook_out_secret: str = _setting(parsing.standard_webhooks_secret, "", "the Standard Webhooks secret that signs them, `whsec_…`", secret=True)
+    webhook_out_status_url: str = _setting(parsing.template("reference"), "", "a URL with `{reference}` in it, which tells what became of a parcel; without it an unknown outcome waits for a person")
+    webhook_out_removes_duplicates: bool = _setting(flag, default=False, doc="the receiver takes one `webhook-id` once, however often it comes, so that it may be sent again after an unknown outcome")
 
     log_format: str = _setting(choice("json", "console"), "json", "`json` for machines, `console` for people")
     retention: timedelta = _setting(duration("days", 1, 3650), timedelta(days=30), "how long personal data is kept after a reward's end", unit="days")
@@ -139,13 +158,9 @@ def _raw(environ: Mapping[str, str], name: str, *, secret: bool) -> str | None:
 def _check_together(settings: Settings) -> None:
     if bool(settings.voucherify_app_id) != bool(settings.voucherify_app_token):
         raise SettingsError("VOUCHERIFY_APP_ID: expected together with VOUCHERIFY_APP_TOKEN, or neither of them")
-    if settings.provider == "webhook":
-        for name, value in (
-            ("WEBHOOK_OUT_URL", settings.webhook_out_url),
-            ("WEBHOOK_OUT_SECRET", settings.webhook_out_secret),
-        ):
-            if not value:
-                raise SettingsError(f"{name}: expected a value while PROVIDER is webhook")
+    for name in _NEEDED.get(settings.provider, ()):
+        if not getattr(settings, name):
+            raise SettingsError(f"{name.upper()}: expected a value while PROVIDER is {settings.provider}")
 
 
 def _text_of(field: "dataclasses.Field[Any]", value: object) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from rewardpost.addresses import AddressDraft
 from worker.address_sources.protocol import Answer, Customer, Found
 from worker.providers.protocol import (
@@ -14,7 +16,9 @@ from worker.providers.protocol import (
     NotApplied,
     Order,
     Outcome,
+    Page,
     Parcel,
+    Progress,
     Refused,
     Unknown,
 )
@@ -34,6 +38,8 @@ class FakeProvider:
     name = "fake"
     call_timeout = timedelta(seconds=5)
     look_up_lag = timedelta(0)
+    reports_status = True
+    lists_orders = True
 
     def __init__(self, guarantee: Guarantee = Guarantee.UNIQUE_KEY, steps: Sequence[str] = ()) -> None:
         self.guarantee = guarantee
@@ -63,23 +69,38 @@ class FakeProvider:
                 return Refused("the article is unknown")
             case "raise":
                 raise RuntimeError("nobody foresaw this")
-        if self.guarantee is Guarantee.UNIQUE_KEY and reference in self.live:
-            return Unknown("there is one with this reference")
-        self.orders.append(Order(id=f"o{len(self.orders) + 1}", reference=reference, live=True))
+        if reference in self.live:
+            if self.guarantee is Guarantee.UNIQUE_KEY:
+                return Refused("there is one with this reference")
+            if self.guarantee is Guarantee.IDEMPOTENT:
+                return Applied(next(order.id for order in self.orders if order.reference == reference))
+        self.orders.append(Order(id=f"o{len(self.orders) + 1}", reference=reference))
         return Unknown("the answer was lost") if step == "lost answer" else Applied(self.orders[-1].id)
 
     async def find(self, reference: str) -> Sequence[Order]:
         """Return all orders with this reference, where the guarantee allows to say."""
-        if self.guarantee is Guarantee.NONE:
+        if not (self.guarantee.can_be_asked or self.guarantee is Guarantee.LEDGER):
             raise CannotTell("it cannot be asked")
         return [order for order in self.orders if order.reference == reference]
+
+    async def status(self, order: str) -> Order:
+        """Return the order of this id."""
+        for known in self.orders:
+            if known.id == order:
+                return known
+        raise CannotTell("it has no such order")
+
+    async def page(self, since: datetime, after: str | None) -> Page:
+        """Return all orders."""
+        del since, after
+        return Page(orders=tuple(self.orders), next=None)
 
     async def cancel(self, order: str) -> Cancellation:
         """Cancel an order that is there."""
         if self.guarantee is Guarantee.NONE:
             return Cancellation.UNSUPPORTED
         self.orders = [
-            Order(id=known.id, reference=known.reference, live=known.live and known.id != order)
+            msgspec.structs.replace(known, progress=Progress.CANCELLED) if known.id == order else known
             for known in self.orders
         ]
         return Cancellation.CANCELLED

@@ -52,11 +52,12 @@ class Workshop:
     """All that one worker process holds; connects nothing before `open`.
 
     Raises:
-        SettingsError: `REDIS_URL` is none.
+        SettingsError: `REDIS_URL` is none, or `PROVIDER` names none.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._make_provider = providers.factory(settings.provider)
         self.keys = Keys(settings.key_prefix)
         self.redis = SharingRedis(_connect(settings))
         self.heartbeat = Heartbeat(Queue(self.redis, self.keys))
@@ -95,7 +96,7 @@ class Workshop:
             return
         self._opened = True
         session = await self._closing.enter_async_context(_session(self.settings))
-        provider = providers.build(self.settings, session)
+        provider = self._make_provider(self.settings, session)
         self._closing.push_async_callback(provider.close)
         self._edge.tasks = {task.name: task for task in self._tasks(provider, session)}
         await self._serve()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from rewardpost import interventions, transitions
 from rewardpost.addresses import PostalAddress
@@ -19,7 +20,7 @@ from rewardpost.interventions import Refused
 from rewardpost.states import BEFORE_DISPATCH, EDGES, ENDS, State
 from tests.fakes import FakeProvider
 from worker import shipping
-from worker.providers.protocol import Cancellation, Guarantee, Order, Outcome
+from worker.providers.protocol import Cancellation, Guarantee, Outcome, Progress
 from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -237,7 +238,7 @@ class Life(RuleBasedStateMachine):
         if self.provider.guarantee is Guarantee.NONE:
             answer = Cancellation.UNSUPPORTED
         if answer is Cancellation.CANCELLED:
-            self.provider.orders = [Order(id=o.id, reference=o.reference, live=False) for o in self.provider.orders]
+            self.provider.orders = [replace(order, progress=Progress.CANCELLED) for order in self.provider.orders]
         self._write(shipping.after_cancel(record, answer, now=self.now, policy=self.policy))
 
     def _write(self, change: Change | None) -> None:

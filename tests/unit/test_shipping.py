@@ -9,7 +9,7 @@ from rewardpost.changes import Change, Due, End, Keep
 from rewardpost.fulfilment import Fulfilment, Hold
 from rewardpost.states import ENDS, State
 from worker import shipping
-from worker.providers.protocol import Applied, Cancellation, Guarantee, NotApplied, Order, Refused, Unknown
+from worker.providers.protocol import Applied, Cancellation, Guarantee, NotApplied, Order, Progress, Refused, Unknown
 from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -193,8 +193,8 @@ def test_cancelling_waits_until_the_call_has_settled(outcome: object, state: Sta
     assert change.record.state is state
 
 
-LIVE = Order(id="o1", reference="vfy-r_1", live=True)
-DEAD = Order(id="o2", reference="vfy-r_1", live=False)
+LIVE = Order(id="o1", reference="vfy-r_1")
+DEAD = Order(id="o2", reference="vfy-r_1", progress=Progress.CANCELLED)
 
 
 @pytest.mark.parametrize(

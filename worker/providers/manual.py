@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 import aiohttp
 
 from rewardpost.settings import Settings
-from worker.providers.protocol import Applied, Cancellation, Finding, Guarantee, Order, Outcome, Parcel
+from worker.providers.protocol import (
+    Applied,
+    Cancellation,
+    CannotTell,
+    Finding,
+    Guarantee,
+    Order,
+    Outcome,
+    Page,
+    Parcel,
+)
 
 
 class Manual:
@@ -16,6 +26,8 @@ class Manual:
     guarantee = Guarantee.LEDGER
     call_timeout = timedelta(seconds=1)
     look_up_lag = timedelta()
+    reports_status = False
+    lists_orders = False
 
     async def submit(self, parcel: Parcel, deadline: datetime) -> Outcome:  # noqa: ARG002 - nothing is called that could be late
         """Accept every parcel; our reference is the order."""
@@ -24,6 +36,14 @@ class Manual:
     async def find(self, reference: str) -> Sequence[Order]:  # noqa: ARG002 - there is no second place to look in
         """Return nothing: there is no order outside the ledger."""
         return []
+
+    async def status(self, order: str) -> Order:  # noqa: ARG002 - a person says when the parcel left
+        """Raise `CannotTell`: a person says when the parcel left."""
+        raise CannotTell("a person says when the parcel left")
+
+    async def page(self, since: datetime, after: str | None) -> Page:  # noqa: ARG002 - there is no second place
+        """Return nothing: there is no order outside the ledger."""
+        return Page(orders=(), next=None)
 
     async def cancel(self, order: str) -> Cancellation:  # noqa: ARG002 - the ledger's own state takes it off the list
         """Agree: leaving `submitted` takes the parcel off the packing list."""

@@ -21,8 +21,17 @@ class Guarantee(StrEnum):
     """Submitting is a change in our own ledger; there is nothing outside that could differ."""
     UNIQUE_KEY = "unique_key"
     """The provider refuses a second order with the same reference, and can be asked for it."""
+    LOOK_UP = "look_up"
+    """The provider can be asked for a reference, but may take it twice."""
+    IDEMPOTENT = "idempotent"
+    """The provider undertakes to take the same reference once, however often it is sent, and cannot be asked."""
     NONE = "none"
     """The provider may take the same reference twice; after an unknown outcome a person decides."""
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether `find` answers, so that an unknown outcome can be settled by looking."""
+        return self in {Guarantee.UNIQUE_KEY, Guarantee.LOOK_UP}
 
 
 class Parcel(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +47,46 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     address: PostalAddress
 
 
+class Progress(StrEnum):
+    """How far a provider says that an order has come."""
+
+    OPEN = "open"
+    """Taken, not sent yet."""
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    EXCEPTION = "exception"
+    """It cannot go on without a person: out of stock, address refused, on hold."""
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One order as a provider reports it."""
 
     id: str
     reference: str
-    live: bool
-    """False when the order was cancelled at the provider."""
+    progress: Progress = Progress.OPEN
+    tracking: tuple[str, ...] = ()
+    """Tracking numbers known so far."""
+    article: str | None = None
+    """What it sends; None where the provider does not say or sends several things."""
+    quantity: int | None = None
+    why: str = ""
+    """For an exception: what the provider says, in words of ours or its own codes; nothing personal."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is to be sent, or was; False once it is cancelled."""
+        return self.progress is not Progress.CANCELLED
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the orders of a provider."""
+
+    orders: tuple[Order, ...]
+    next: str | None
+    """What to ask for the following page with; None after the last one."""
 
 
 class Applied(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +127,11 @@ Outcome = Applied | NotApplied | Refused | Unknown
 class CannotTell(Exception):  # noqa: N818 - named after what it says, not that it is an error
     """A look-up in doubt; the message says why, never what was looked for."""
 
+    def __init__(self, why: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        """How long the provider asks to wait, where it does (429, 503)."""
+
 
 class Cancellation(StrEnum):
     """How an attempt to cancel an order ended."""
@@ -113,6 +160,10 @@ class Provider(Protocol):
     """How long one call may take, from its recorded start to its deadline."""
     look_up_lag: timedelta
     """How long an order may stay invisible to `find` after the provider took it."""
+    reports_status: bool
+    """Whether `status` tells what becomes of an order, so that it is worth asking again and again."""
+    lists_orders: bool
+    """Whether `page` lists orders, so that an audit can find those that the ledger does not know."""
 
     async def submit(self, parcel: Parcel, deadline: datetime) -> Outcome:
         """Write the order once, without any retry inside.
@@ -126,6 +177,22 @@ class Provider(Protocol):
 
         Raises:
             CannotTell: the provider could not be asked, or did not say; never treated as absent.
+        """
+
+    async def status(self, order: str) -> Order:
+        """Return an order, by the provider's own id, as it stands now.
+
+        Raises:
+            CannotTell: the provider could not be asked, or did not say.
+        """
+
+    async def page(self, since: datetime, after: str | None) -> Page:
+        """Return orders made since a time whose reference is one of ours, cancelled ones too; one call a page.
+
+        `after` is the `next` of the page before, None for the first one.
+
+        Raises:
+            CannotTell: the provider could not be asked, or did not say.
         """
 
     async def cancel(self, order: str) -> Cancellation:

@@ -38,6 +38,7 @@ from worker.providers.protocol import (
     NotApplied,
     Order,
     Outcome,
+    Page,
     Parcel,
     Refused,
     Unknown,
@@ -100,6 +101,8 @@ class WebhookOut:
     guarantee = Guarantee.NONE
     call_timeout = timedelta(seconds=10)
     look_up_lag = timedelta()
+    reports_status = False
+    lists_orders = False
 
     def __init__(
         self,
@@ -143,6 +146,14 @@ class WebhookOut:
     async def find(self, reference: str) -> Sequence[Order]:  # noqa: ARG002 - no reference can be looked up
         """Raise `CannotTell`: the receiver has no look-up."""
         raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot be asked for a reference")
+
+    async def status(self, order: str) -> Order:  # noqa: ARG002 - no order can be looked up
+        """Raise `CannotTell`: the receiver has no look-up."""
+        raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot be asked for an order")
+
+    async def page(self, since: datetime, after: str | None) -> Page:  # noqa: ARG002 - nothing lists them
+        """Raise `CannotTell`: the receiver has no list."""
+        raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot list its orders")
 
     async def cancel(self, order: str) -> Cancellation:  # noqa: ARG002 - no order can be cancelled
         """Say that the receiver cannot be told."""
