@@ -83,8 +83,9 @@ class FakeProvider:
             raise CannotTell("it cannot be asked")
         return [order for order in self.orders if order.reference == reference]
 
-    async def status(self, order: str) -> Order:
+    async def status(self, order: str, reference: str) -> Order:
         """Return the order of this id."""
+        del reference
         for known in self.orders:
             if known.id == order:
                 return known
@@ -95,8 +96,9 @@ class FakeProvider:
         del since, after
         return Page(orders=tuple(self.orders), next=None)
 
-    async def cancel(self, order: str) -> Cancellation:
+    async def cancel(self, order: str, reference: str) -> Cancellation:
         """Cancel an order that is there."""
+        del reference
         if self.guarantee is Guarantee.NONE:
             return Cancellation.UNSUPPORTED
         self.orders = [

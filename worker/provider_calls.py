@@ -63,11 +63,11 @@ class ProviderCalls:
             await self._ended(turn, how)
         return orders
 
-    async def cancel(self, turn: Go, order: str) -> Cancellation:
+    async def cancel(self, turn: Go, order: str, reference: str) -> Cancellation:
         """Ask the provider to cancel this order, once."""
         how = Ended.ABANDONED
         try:
-            cancellation = await self.provider.cancel(order)
+            cancellation = await self.provider.cancel(order, reference)
             how = Ended.FAILED if cancellation is Cancellation.UNKNOWN else Ended.ANSWERED
         finally:
             await self._ended(turn, how)

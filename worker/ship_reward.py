@@ -208,7 +208,7 @@ class ShipReward:
         turn = await self._calls.turn(step.record.reference)
         if not isinstance(turn, Go):
             return await self._steps.defer(step, step.now + turn.after)
-        cancellation = await self._calls.cancel(turn, step.record.provider_order or "")
+        cancellation = await self._calls.cancel(turn, step.record.provider_order or "", step.record.provider_reference)
         change = shipping.after_cancel(step.record, cancellation, now=step.now, policy=policy)
         return await self._steps.write(step, change)
 

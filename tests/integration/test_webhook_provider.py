@@ -303,7 +303,7 @@ async def test_what_the_receiver_cannot_do_is_said(provider: WebhookOut) -> None
     assert provider.guarantee is Guarantee.NONE
     with pytest.raises(CannotTell):
         await provider.find("vfy-r_1")
-    assert await provider.cancel("vfy-r_1") is Cancellation.UNSUPPORTED
+    assert await provider.cancel("o1", "vfy-r_1") is Cancellation.UNSUPPORTED
 
 
 async def test_the_self_check_sees_whether_anyone_answers(
@@ -321,5 +321,5 @@ async def test_the_manual_provider_takes_every_parcel(session: aiohttp.ClientSes
     assert (manual.name, manual.guarantee) == ("manual", Guarantee.LEDGER)
     assert await manual.submit(PARCEL, _in(5)) == Applied(order="vfy-r_1-g2")
     assert await manual.find("vfy-r_1-g2") == []
-    assert await manual.cancel("vfy-r_1-g2") is Cancellation.CANCELLED
+    assert await manual.cancel("vfy-r_1-g2", "vfy-r_1-g2") is Cancellation.CANCELLED
     assert all(finding.ok for finding in await manual.check())

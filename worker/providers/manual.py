@@ -37,7 +37,7 @@ class Manual:
         """Return nothing: there is no order outside the ledger."""
         return []
 
-    async def status(self, order: str) -> Order:  # noqa: ARG002 - a person says when the parcel left
+    async def status(self, order: str, reference: str) -> Order:  # noqa: ARG002 - a person says when the parcel left
         """Raise `CannotTell`: a person says when the parcel left."""
         raise CannotTell("a person says when the parcel left")
 
@@ -45,7 +45,7 @@ class Manual:
         """Return nothing: there is no order outside the ledger."""
         return Page(orders=(), next=None)
 
-    async def cancel(self, order: str) -> Cancellation:  # noqa: ARG002 - the ledger's own state takes it off the list
+    async def cancel(self, order: str, reference: str) -> Cancellation:  # noqa: ARG002 - the ledger's own state takes it off the list
         """Agree: leaving `submitted` takes the parcel off the packing list."""
         return Cancellation.CANCELLED
 

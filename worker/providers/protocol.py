@@ -179,8 +179,8 @@ class Provider(Protocol):
             CannotTell: the provider could not be asked, or did not say; never treated as absent.
         """
 
-    async def status(self, order: str) -> Order:
-        """Return an order, by the provider's own id, as it stands now.
+    async def status(self, order: str, reference: str) -> Order:
+        """Return an order as it stands now; `order` is the provider's own id, `reference` ours.
 
         Raises:
             CannotTell: the provider could not be asked, or did not say.
@@ -195,8 +195,8 @@ class Provider(Protocol):
             CannotTell: the provider could not be asked, or did not say.
         """
 
-    async def cancel(self, order: str) -> Cancellation:
-        """Ask the provider to cancel this order, once."""
+    async def cancel(self, order: str, reference: str) -> Cancellation:
+        """Ask the provider to cancel this order, once; both names are those of `status`."""
 
     async def check(self) -> Sequence[Finding]:
         """Say whether the provider could be used now: credentials, reachability; never writes."""

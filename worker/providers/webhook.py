@@ -147,7 +147,7 @@ class WebhookOut:
         """Raise `CannotTell`: the receiver has no look-up."""
         raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot be asked for a reference")
 
-    async def status(self, order: str) -> Order:  # noqa: ARG002 - no order can be looked up
+    async def status(self, order: str, reference: str) -> Order:  # noqa: ARG002 - no order can be looked up
         """Raise `CannotTell`: the receiver has no look-up."""
         raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot be asked for an order")
 
@@ -155,7 +155,7 @@ class WebhookOut:
         """Raise `CannotTell`: the receiver has no list."""
         raise CannotTell("the receiver of WEBHOOK_OUT_URL cannot list its orders")
 
-    async def cancel(self, order: str) -> Cancellation:  # noqa: ARG002 - no order can be cancelled
+    async def cancel(self, order: str, reference: str) -> Cancellation:  # noqa: ARG002 - no order can be cancelled
         """Say that the receiver cannot be told."""
         return Cancellation.UNSUPPORTED
 
