@@ -69,6 +69,10 @@ class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     why: str = ""
     """The reason of the latest change of state."""
     version: int = 1
+    refusal: str | None = None
+    """The provider refused it for this reason, which is believed once a look-up finds nothing."""
+    audited: bool = False
+    """An audit found it; its webhook had never arrived here."""
 
     @property
     def provider_reference(self) -> str:
@@ -133,3 +137,5 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     """Where it starts: RECEIVED, or where it ends at once: NOT_APPLICABLE, NEEDS_ATTENTION."""
     why: str
+    audited: bool = False
+    """An audit found it; no webhook named it."""

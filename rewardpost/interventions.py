@@ -60,7 +60,7 @@ def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> C
     _expect_article(record)
     target = State.READY if has_address else State.NEEDS_ADDRESS
     # A reward set aside before its first call is also released from SHIP_SINCE: a person has looked at it.
-    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, released=True).done(Due())
+    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, refusal=None, released=True).done(Due())
 
 
 def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:

@@ -23,6 +23,7 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | `holds` | hash | what is held, and why | until released by a person |
 | `installed-at` | string | the moment of installation | for ever: `SHIP_SINCE` counts from it |
 | `workers` | sorted set | live workers by their last sign of life | while a worker lives |
+| `watch` | hash | the last sign of life of any worker, and since when there was no gap | for ever: one key |
 | `turns:<limit>` | sorted set | who waits for a turn to call, by ticket | a day after the last turn |
 | `missed:<limit>` | sorted set | who was not there at its turn, by ticket | the same |
 | `limit:<limit>` | hash | when the next call may be made, the circuit, how long calls take | the same |
@@ -72,6 +73,7 @@ class Keys:
         self.installed_at = f"{self.prefix}installed-at"
         self.events = f"{self.prefix}events"
         self.workers = f"{self.prefix}workers"
+        self.watch = f"{self.prefix}watch"
 
     def delivery_job(self, delivery: str) -> str:
         """Return the job id of the task that opens this delivery."""

@@ -48,6 +48,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     holds: Mapping[str, str]
     """What is held at large, with the reasons."""
     installed_at: datetime | None
+    watched_since: datetime | None = None
+    """Since when some worker has shown a sign of life without a gap."""
     personal: Personal = Personal()
     """Empty once it has been erased."""
 
@@ -73,7 +75,7 @@ class Ledger:
     async def load(self, reference: str) -> View:
         """Return what is known of a reward; the parts are of one moment."""
         keys = self.keys
-        now, record, done, holds, installed_at, personal = await _LOAD.run(
+        now, record, done, holds, installed_at, personal, watched_since = await _LOAD.run(
             self._redis,
             keys=[
                 keys.fulfilment(reference),
@@ -81,6 +83,7 @@ class Ledger:
                 keys.holds,
                 keys.installed_at,
                 keys.personal(reference),
+                keys.watch,
             ],
             args=[reference],
         )
@@ -91,6 +94,7 @@ class Ledger:
             holds={holds[i].decode(): holds[i + 1].decode() for i in range(0, len(holds), 2)},
             installed_at=datetime.fromisoformat(installed_at.decode()) if installed_at else None,
             personal=_PERSONAL.decode(personal) if personal else Personal(),
+            watched_since=datetime.fromtimestamp(int(watched_since), UTC) if watched_since else None,
         )
 
     async def apply(

@@ -32,6 +32,7 @@ AGAIN_MS = 3_155_760_000_000
 LIFE_SIGN_SECONDS = 5
 """How often a worker shows a sign of life."""
 _SILENCE_SECONDS = 3 * LIFE_SIGN_SECONDS
+_GAP_SECONDS = 120
 
 _STORE = Script("store_delivery")
 _SIGN_OF_LIFE = Script("sign_of_life")
@@ -137,7 +138,9 @@ class Queue:
 
     async def sign_of_life(self, worker: str) -> None:
         """Note that a worker lives, and forget those that have not said so for a while."""
-        await _SIGN_OF_LIFE.run(self._redis, keys=[self._keys.workers], args=[worker, _SILENCE_SECONDS])
+        await _SIGN_OF_LIFE.run(
+            self._redis, keys=[self._keys.workers, self._keys.watch], args=[worker, _SILENCE_SECONDS, _GAP_SECONDS]
+        )
 
     async def farewell(self, worker: str) -> None:
         """Forget a worker that ends."""

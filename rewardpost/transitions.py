@@ -4,14 +4,19 @@ Nothing here reads a clock, a setting or Redis. A change says what the record be
 and what becomes of the reward's job; the ledger writes all of it at once or not at all.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from rewardpost import states
-from rewardpost.changes import VOUCHERIFY, WORKER, Change, Due, End, Keep, Scribe
+from rewardpost.changes import VOUCHERIFY, WORKER, Change, Due, End, JobStep, Keep, Scribe
 from rewardpost.fulfilment import Entry, Fulfilment, Hold, Opening, Personal
 from rewardpost.states import BEFORE_DISPATCH, ENDS, State
+
+# What a call that has come to its end leaves behind.
+_SETTLED: Mapping[str, Any] = {"deadline": None, "uncertain": False, "refusal": None}
 
 
 def receive(opening: Opening, *, now: datetime) -> Change:
@@ -29,9 +34,16 @@ def receive(opening: Opening, *, now: datetime) -> Change:
         received_at=opening.received_at,
         changed_at=now,
         why=opening.why,
+        audited=opening.audited,
     )
     scribe = Scribe(record, by=VOUCHERIFY, now=now)
-    first = Entry(at=now, before=None, after=State.RECEIVED, why="rewarded", by=VOUCHERIFY)
+    first = Entry(
+        at=now,
+        before=None,
+        after=State.RECEIVED,
+        why="found by an audit" if opening.audited else "rewarded",
+        by=VOUCHERIFY,
+    )
     if opening.state is State.RECEIVED:
         change = scribe.done(Due(), opening.personal)
     else:
@@ -111,8 +123,14 @@ def cancelled_before_dispatch(record: Fulfilment, *, now: datetime) -> Change:
 
 
 def begin_dispatch(record: Fulfilment, provider: str, *, deadline: datetime, now: datetime) -> Change:
-    """Record "about to call", with a new token, before the call is made, unless a hold comes first."""
-    scribe = Scribe(record, by=WORKER, now=now).move(
+    """Record "about to call", with a new token, before the call is made, unless a hold comes first.
+
+    Out of UNKNOWN, for a provider that takes a reference once, the earlier outcome stays uncertain.
+    """
+    scribe = Scribe(record, by=WORKER, now=now)
+    if record.state is State.UNKNOWN:
+        scribe.move(State.READY, "unknown for good; it does no harm to send it again", spent=record.spent + 1)
+    scribe.move(
         State.DISPATCHING,
         f"about to call {provider}",
         provider=provider,
@@ -130,13 +148,20 @@ def submitted(
     now: datetime,
     why: str = "the provider has the order",
     request: str = "",
+    look_again: datetime | None = None,
 ) -> Change:
-    """Note the order that the provider holds."""
+    """Note the order that the provider holds; `look_again` is when to ask what became of it."""
     scribe = Scribe(record, by=WORKER, now=now)
-    job = Due() if record.cancelling is not None else End()
-    return scribe.move(
-        State.SUBMITTED, why, request=request, provider_order=order, uncertain=False, deadline=None, spent=0
-    ).done(job)
+    job = Due() if record.cancelling is not None else _until(look_again)
+    return scribe.move(State.SUBMITTED, why, request=request, provider_order=order, **_SETTLED, spent=0).done(job)
+
+
+def adopted(record: Fulfilment, provider: str, order: str, *, now: datetime) -> Change:
+    """Take over an order that was found before this ledger ever made a call for the reward."""
+    scribe = Scribe(record, by=WORKER, now=now)
+    scribe.move(State.DISPATCHING, f"looked for at {provider} first", provider=provider, token=record.token + 1)
+    scribe.move(State.SUBMITTED, "found at the provider", provider_order=order, **_SETTLED, spent=0)
+    return scribe.done(Due())
 
 
 def submit_at_once(record: Fulfilment, provider: str, order: str, *, now: datetime) -> Change:
@@ -153,29 +178,43 @@ def not_applied(
     scribe = Scribe(record, by=WORKER, now=now)
     spent = record.spent + (1 if spends else 0)
     if record.cancelling is not None:
-        scribe.move(State.READY, why, request=request, spent=spent, deadline=None, uncertain=False)
+        scribe.move(State.READY, why, request=request, spent=spent, **_SETTLED)
         return scribe.move(State.CANCELLED, record.cancelling, hold=None).done(End())
     if spent >= limit:
         why = f"{limit} attempts are spent; the last one: {why}"
-        scribe.move(State.NEEDS_ATTENTION, why, request=request, spent=spent, deadline=None, uncertain=False)
+        scribe.move(State.NEEDS_ATTENTION, why, request=request, spent=spent, **_SETTLED)
         return scribe.done(End())
-    scribe.move(State.READY, why, request=request, spent=spent, deadline=None, uncertain=False, due=due)
+    scribe.move(State.READY, why, request=request, spent=spent, **_SETTLED, due=due)
     return scribe.done(Due(due))
 
 
 def refused(record: Fulfilment, why: str, *, now: datetime, request: str = "") -> Change:
     """Ask a person: the provider will not take this order as it is."""
     scribe = Scribe(record, by=WORKER, now=now)
-    scribe.move(State.NEEDS_ATTENTION, f"refused: {why}", request=request, deadline=None, uncertain=False)
+    scribe.move(State.NEEDS_ATTENTION, f"refused: {why}", request=request, **_SETTLED)
     if record.cancelling is not None:
         scribe.move(State.CANCELLED, record.cancelling)
     return scribe.done(End())
 
 
-def outcome_unknown(record: Fulfilment, why: str, *, now: datetime, request: str = "") -> Change:
-    """Admit that nobody knows whether the provider acted; a newer token shuts out the call's own late word."""
+def outcome_unknown(
+    record: Fulfilment,
+    why: str,
+    *,
+    now: datetime,
+    request: str = "",
+    refusal: str | None = None,
+    due: datetime | None = None,
+) -> Change:
+    """Admit that nobody knows whether the provider acted; a newer token shuts out the call's own late word.
+
+    With a `refusal` the answer is known, but not yet whether it is about this call: an order may be there already.
+    """
     scribe = Scribe(record, by=WORKER, now=now)
-    return scribe.move(State.UNKNOWN, why, request=request, uncertain=True, token=record.token + 1).done(Keep())
+    token = record.token + 1
+    return scribe.move(State.UNKNOWN, why, request=request, uncertain=True, token=token, refusal=refusal, due=due).done(
+        Keep()
+    )
 
 
 def wants_attention(record: Fulfilment, why: str, *, now: datetime) -> Change:
@@ -189,10 +228,11 @@ def wait(record: Fulfilment, due: datetime, why: str, *, now: datetime) -> Chang
     return Scribe(record, by=WORKER, now=now).note(why, due=due).done(Due(due))
 
 
-def cancel_confirmed(record: Fulfilment, due: datetime, *, now: datetime) -> Change:
-    """Note that the provider says cancelled; a late submit may still land, so look again after the quiet time."""
+def cancel_sent(record: Fulfilment, due: datetime, *, confirmed: bool, now: datetime) -> Change:
+    """Note that the provider was told to cancel; a late submit may still land, so look again after the quiet time."""
+    why = "the provider confirmed the cancelling" if confirmed else "the cancelling's outcome is unknown"
     scribe = Scribe(record, by=WORKER, now=now)
-    return scribe.note("the provider confirmed the cancelling", cancel_sent=True, due=due).done(Due(due))
+    return scribe.note(why, cancel_sent=True, due=due, spent=record.spent + 1).done(Due(due))
 
 
 def live_again(record: Fulfilment, order: str, *, now: datetime) -> Change:
@@ -203,7 +243,35 @@ def live_again(record: Fulfilment, order: str, *, now: datetime) -> Change:
     )
 
 
+def cancelled_already(record: Fulfilment, order: str, *, now: datetime) -> Change:
+    """End as cancelled: what came of an unknown outcome is an order that has been cancelled."""
+    scribe = Scribe(record, by=WORKER, now=now)
+    scribe.move(State.SUBMITTED, "found cancelled at the provider", provider_order=order, **_SETTLED)
+    return scribe.move(State.CANCELLED, record.cancelling or "cancelled at the provider").done(End())
+
+
+def went_on(
+    record: Fulfilment,
+    ways: Sequence[tuple[State, str]],
+    *,
+    tracking: tuple[str, ...],
+    now: datetime,
+    look_again: datetime | None = None,
+) -> Change:
+    """Follow the parcel through one or more states, as the provider reports them; no way means new tracking numbers."""
+    scribe = Scribe(record, by=WORKER, now=now)
+    for state, why in ways:
+        scribe.move(state, why, tracking=tracking)
+    if not ways:
+        scribe.note("another tracking number", tracking=tracking)
+    return scribe.done(End() if scribe.record.state in ENDS else _until(look_again))
+
+
 def order_cancelled(record: Fulfilment, *, now: datetime) -> Change:
     """End as cancelled: the provider holds no live order."""
     why = record.cancelling or "cancelled at the provider"
     return Scribe(record, by=WORKER, now=now).move(State.CANCELLED, why).done(End())
+
+
+def _until(look_again: datetime | None) -> JobStep:
+    return End() if look_again is None else Due(look_again)

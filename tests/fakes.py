@@ -38,7 +38,7 @@ class FakeProvider:
     name = "fake"
     call_timeout = timedelta(seconds=5)
     look_up_lag = timedelta(0)
-    reports_status = True
+    reports_status = False
     lists_orders = True
 
     def __init__(self, guarantee: Guarantee = Guarantee.UNIQUE_KEY, steps: Sequence[str] = ()) -> None:

@@ -1,7 +1,8 @@
 """The provider behind its limit: whose turn it is, one call, and what its outcome says of the provider's health."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from rewardpost import logs, metrics
 from rewardpost.turns import Ended, Go, Wait
@@ -13,10 +14,13 @@ from worker.providers.protocol import (
     NotApplied,
     Order,
     Outcome,
+    Page,
     Parcel,
     Provider,
     Unknown,
 )
+
+T = TypeVar("T")
 
 
 class ProviderCalls:
@@ -52,16 +56,23 @@ class ProviderCalls:
         Raises:
             CannotTell: the provider could not be asked, or did not say.
         """
-        how = Ended.ABANDONED
-        try:
-            orders = await self.provider.find(reference)
-            how = Ended.ANSWERED
-        except CannotTell:
-            how = Ended.FAILED
-            raise
-        finally:
-            await self._ended(turn, how)
-        return orders
+        return await self._told(turn, self.provider.find(reference))
+
+    async def status(self, turn: Go, order: str, reference: str) -> Order:
+        """Return an order as it stands now; both names are those of `Provider.status`.
+
+        Raises:
+            CannotTell: the provider could not be asked, or did not say.
+        """
+        return await self._told(turn, self.provider.status(order, reference))
+
+    async def page(self, turn: Go, since: datetime, after: str | None) -> Page:
+        """Return some of the provider's orders, as `Provider.page` does.
+
+        Raises:
+            CannotTell: the provider could not be asked, or did not say.
+        """
+        return await self._told(turn, self.provider.page(since, after))
 
     async def cancel(self, turn: Go, order: str, reference: str) -> Cancellation:
         """Ask the provider to cancel this order, once."""
@@ -76,6 +87,18 @@ class ProviderCalls:
     async def give_up(self, turn: Go) -> None:
         """Note that the call of a turn was not made."""
         await self._ended(turn, Ended.ABANDONED)
+
+    async def _told(self, turn: Go, question: Awaitable[T]) -> T:
+        how, retry_after = Ended.ABANDONED, None
+        try:
+            answer = await question
+            how = Ended.ANSWERED
+        except CannotTell as exc:
+            how, retry_after = Ended.FAILED, exc.retry_after
+            raise
+        finally:
+            await self._budget.ended(turn.call, how, retry_after=retry_after)
+        return answer
 
     async def _ended(self, turn: Go, how: Ended, outcome: Outcome | None = None) -> None:
         retry_after = outcome.retry_after if isinstance(outcome, NotApplied) else None

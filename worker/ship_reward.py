@@ -1,7 +1,6 @@
 """The task that carries a reward out: ask `shipping` what comes next, do it, write it down, until it rests."""
 
 import asyncio
-import random
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,20 +17,28 @@ from rewardpost.queue import SHIP_REWARD
 from rewardpost.settings import Settings
 from rewardpost.states import SETTLED, State
 from rewardpost.turns import Go
-from worker import shipping
+from worker import outcomes, shipping
 from worker.address_sources.look_up import look_up
 from worker.address_sources.protocol import AddressSource, Customer, TryLater
-from worker.backoff import back_off
 from worker.edge import Job
+from worker.order_steps import OrderSteps, wait_for
 from worker.provider_calls import ProviderCalls
-from worker.providers.protocol import CannotTell, Guarantee, Outcome, Parcel
+from worker.providers.protocol import Guarantee, Outcome, Parcel
 from worker.reward_steps import Step, Steps
-from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
+from worker.shipping import (
+    Adopt,
+    AskStatus,
+    CancelOrder,
+    Dispatch,
+    FindAddress,
+    LookUp,
+    Policy,
+    Rest,
+    Wait,
+)
 
 ADDRESS_PAUSE = timedelta(minutes=1)
 """Wait before an address source that could not answer is asked again, where it names no time itself."""
-QUIET_MARGIN = timedelta(seconds=30)
-"""What the quiet time has beyond the provider's own look-up lag."""
 _REDIS_PAUSE_SECONDS = 0.5
 
 log = logs.get(__name__)
@@ -48,16 +55,15 @@ class ShipReward:
         calls: ProviderCalls,
         sources: Sequence[AddressSource],
         settings: Settings,
-        *,
-        quiet_margin: timedelta = QUIET_MARGIN,
     ) -> None:
         self._ledger = ledger
         self._steps = Steps(ledger)
         self._calls = calls
+        self._orders = OrderSteps(self._steps, calls)
         self._provider = calls.provider
         self._sources = sources
         self._settings = settings
-        self._quiet_time = calls.provider.look_up_lag + quiet_margin
+        self._quiet_time = calls.provider.look_up_lag + settings.provider_quiet
 
     async def run(self, job: Job, *args: Any) -> str:  # noqa: ANN401 - the reference
         """Take steps until the reward rests or waits; a step decided on an old record is decided anew."""
@@ -102,10 +108,8 @@ class ShipReward:
                 return await self._find_address(step)
             case Dispatch():
                 return await self._dispatch(step)
-            case LookUp():
-                return await self._look_up(step, policy)
-            case CancelOrder():
-                return await self._cancel(step, policy)
+            case LookUp() | Adopt() | CancelOrder() | AskStatus():
+                return await self._orders.take(step, action, policy)
             case Change() as change:
                 return await self._steps.write(step, change)
 
@@ -160,7 +164,7 @@ class ShipReward:
         step: Step | str = begun
         while isinstance(step, Step):
             try:
-                change = self._after_call(step, begun.record.token, outcome)
+                change = await self._after_call(step, begun.record.token, outcome)
                 if change is None:
                     break
                 return await self._steps.write(step, change)
@@ -179,38 +183,15 @@ class ShipReward:
             except UNREACHABLE:
                 await asyncio.sleep(_REDIS_PAUSE_SECONDS)
 
-    def _after_call(self, step: Step, token: int, outcome: Outcome) -> Change | None:
-        wait = back_off(step.record.spent + 1, random.random())  # noqa: S311 - jitter, no secret
-        limit = self._settings.worker_max_attempts
-        return shipping.after_call(step.record, token, outcome, now=step.now, limit=limit, back_off=wait)
-
-    async def _look_up(self, step: Step, policy: Policy) -> Step | str:
-        record = step.record
-        turn = await self._calls.turn(record.reference)
-        if not isinstance(turn, Go):
-            return await self._steps.defer(step, step.now + turn.after)
-        try:
-            orders = await self._calls.find(turn, record.provider_reference)
-        except CannotTell as exc:
-            now = step.now
-            if record.deadline is not None and now - record.deadline > shipping.LOOK_UP_LIMIT:
-                why = f"the provider cannot say whether it has the order: {exc}"
-                return await self._steps.write(step, transitions.wants_attention(record, why, now=now))
-            return await self._steps.write(step, transitions.wait(record, now + policy.quiet_time, str(exc), now=now))
-        if record.state is State.SUBMITTED:
-            return await self._steps.write(step, shipping.after_cancel_look_up(record, orders, now=step.now))
-        wait = back_off(record.spent + 1, random.random())  # noqa: S311 - jitter, no secret
-        limit = self._settings.worker_max_attempts
-        change = shipping.after_look_up(record, orders, now=step.now, limit=limit, back_off=wait)
-        return await self._steps.write(step, change)
-
-    async def _cancel(self, step: Step, policy: Policy) -> Step | str:
-        turn = await self._calls.turn(step.record.reference)
-        if not isinstance(turn, Go):
-            return await self._steps.defer(step, step.now + turn.after)
-        cancellation = await self._calls.cancel(turn, step.record.provider_order or "", step.record.provider_reference)
-        change = shipping.after_cancel(step.record, cancellation, now=step.now, policy=policy)
-        return await self._steps.write(step, change)
+    async def _after_call(self, step: Step, token: int, outcome: Outcome) -> Change | None:
+        return outcomes.after_call(
+            step.record,
+            token,
+            outcome,
+            now=step.now,
+            back_off=wait_for(step.record),
+            policy=await self._policy(step.view),
+        )
 
     async def _policy(self, view: View) -> Policy:
         settings = self._settings
@@ -222,6 +203,9 @@ class ShipReward:
             provider=self._provider.name,
             guarantee=self._provider.guarantee,
             quiet_time=self._quiet_time,
+            limit=settings.worker_max_attempts,
+            watched_since=view.watched_since,
+            poll=settings.provider_poll if self._provider.reports_status else None,
         )
 
 

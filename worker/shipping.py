@@ -1,6 +1,6 @@
 """What comes next for a reward: pure decisions over its record, the clock, the policy and what a provider said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -10,18 +10,20 @@ from rewardpost.changes import WORKER, Change
 from rewardpost.fulfilment import Fulfilment, Hold
 from rewardpost.states import BEFORE_DISPATCH, ENDS, State
 from worker.providers.protocol import (
-    Applied,
-    Cancellation,
     Guarantee,
-    NotApplied,
-    Order,
-    Outcome,
-    Refused,
-    Unknown,
 )
 
 LOOK_UP_LIMIT = timedelta(days=2)
 """An unknown outcome older than this is for a person."""
+POLL_LIMIT = timedelta(days=60)
+"""After so long without news a parcel that has left is not asked about any more; then SHIPPED is its end."""
+
+_POLL_SHARE = 8  # an order is asked about again after an eighth of the time that it has stood still,
+_RAREST_POLL = 24  # but at least once in so many of the first waits
+_HELD_PAUSE = timedelta(minutes=1)
+_SOONEST_LOOK = timedelta(seconds=5)
+_LATEST_LOOK = timedelta(minutes=15)
+_LOOK_SHARE = 4
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     guarantee: Guarantee
     quiet_time: timedelta
     """How long after a call's deadline a look-up that finds nothing proves that nothing came of it."""
+    limit: int = 12
+    """So many attempts are made before a person is asked."""
+    watched_since: datetime | None = None
+    """Since when this ledger has been watched without a gap; what was redeemed before may be missing in it."""
+    poll: timedelta | None = None
+    """How soon the provider is first asked what became of an order; None where it cannot say."""
 
 
 class Rest(msgspec.Struct, frozen=True):
@@ -53,23 +61,33 @@ class FindAddress(msgspec.Struct, frozen=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """Call the provider."""
+    """Call the provider; out of UNKNOWN too where it takes a reference once, however often it is sent."""
 
 
 class LookUp(msgspec.Struct, frozen=True):
     """Ask the provider which orders have this reward's reference."""
 
 
+class Adopt(msgspec.Struct, frozen=True):
+    """Ask the provider whether it has an order already, from before this ledger; else hold."""
+
+    hold: Hold
+
+
 class CancelOrder(msgspec.Struct, frozen=True):
     """Ask the provider to cancel the order."""
 
 
-Action = Rest | Wait | FindAddress | Dispatch | LookUp | CancelOrder | Change
+class AskStatus(msgspec.Struct, frozen=True):
+    """Ask the provider what became of the order."""
+
+
+Action = Rest | Wait | FindAddress | Dispatch | LookUp | Adopt | CancelOrder | AskStatus | Change
 
 
 def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     """Return what is to be done for a reward now."""
-    if record.state in ENDS or record.state in {State.NEEDS_ATTENTION, State.SHIPPED}:
+    if record.state in ENDS or record.state is State.NEEDS_ATTENTION:
         return Rest()
     if record.cancelling is not None and record.state in BEFORE_DISPATCH:
         return transitions.cancelled_before_dispatch(record, now=now)
@@ -84,8 +102,10 @@ def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
             return _dispatching(record, now=now)
         case State.UNKNOWN:
             return _unknown(record, now=now, policy=policy)
-        case _:  # SUBMITTED
-            return _submitted(record, now=now, policy=policy)
+        case State.SUBMITTED if record.cancelling is not None:
+            return _cancelling(record, now=now, policy=policy)
+        case _:  # SUBMITTED, SHIPPED
+            return Rest() if next_poll(record, now=now, policy=policy) is None else AskStatus()
 
 
 def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
@@ -101,13 +121,50 @@ def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
         return Hold(source="ship_since", why="nothing says when it was redeemed")
     if record.redeemed_at < policy.ship_since:
         return Hold(source="ship_since", why=f"redeemed before SHIP_SINCE ({policy.ship_since:%Y-%m-%d %H:%M} UTC)")
-    return None
+    return _hold_for_audited(record, policy)
+
+
+def _hold_for_audited(record: Fulfilment, policy: Policy) -> Hold | None:
+    """Return what forbids to send a reward whose webhook may have been handled by a ledger that was lost."""
+    since = policy.watched_since
+    if not record.audited or policy.guarantee.can_be_asked or policy.guarantee is Guarantee.IDEMPOTENT:
+        return None
+    if since is not None and record.redeemed_at is not None and record.redeemed_at >= since:
+        return None
+    seen = f"{since:%Y-%m-%d %H:%M} UTC" if since is not None else "now"
+    return Hold(
+        source="audit",
+        why=f"no webhook is known here, this ledger has been watched since {seen} only, and {policy.provider} cannot "
+        "say whether it was sent before",
+    )
+
+
+def next_poll(record: Fulfilment, *, now: datetime, policy: Policy) -> datetime | None:
+    """Return when to ask again what became of an order; None where it cannot be asked, or no news is to be expected."""
+    if policy.poll is None or record.provider != policy.provider or record.provider_order is None:
+        return None
+    stood_still = now - (record.changed_at or now)
+    if record.state is State.SHIPPED and stood_still > POLL_LIMIT:
+        return None
+    return now + min(max(stood_still / _POLL_SHARE, policy.poll), policy.poll * _RAREST_POLL)
+
+
+def first_poll(now: datetime, policy: Policy) -> datetime | None:
+    """Return when to ask for the first time after news of an order; None where it cannot be asked."""
+    return None if policy.poll is None else now + policy.poll
+
+
+def next_look(since: datetime, *, now: datetime) -> datetime:
+    """Return when to ask again after a provider could not tell, by how long it has been asked in vain."""
+    return now + min(max((now - since) / _LOOK_SHARE, _SOONEST_LOOK), _LATEST_LOOK)
 
 
 def _ready(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     if record.hold is not None:
         return Rest()
     hold = hold_for(record, policy)
+    if hold is not None and hold.source == "ship_since" and policy.guarantee.can_be_asked:
+        return Adopt(hold)
     if hold is not None:
         at_large = hold.source in policy.holds
         return transitions.put_on_hold(record, hold, by=WORKER, now=now, at_large=at_large)
@@ -125,78 +182,24 @@ def _unknown(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     if record.provider != policy.provider:
         why = f"{record.provider} may have the order ({record.why}), but PROVIDER is {policy.provider} by now"
         return transitions.wants_attention(record, why, now=now)
-    if policy.guarantee is not Guarantee.UNIQUE_KEY:
+    if not (policy.guarantee.can_be_asked or _can_be_sent_again(record, policy)):
         why = f"{record.provider} cannot say whether it has the order ({record.why})"
         return transitions.wants_attention(record, why, now=now)
-    if record.deadline is None or now >= record.deadline + policy.quiet_time:
+    if record.deadline is not None and now < record.deadline + policy.quiet_time:
+        # A refusal may be about an order that is there already: then there is nothing to wait for.
+        is_first_look = record.refusal is not None and record.due is None and policy.guarantee.can_be_asked
+        return LookUp() if is_first_look else Wait(record.deadline + policy.quiet_time)
+    if policy.guarantee.can_be_asked:
         return LookUp()
-    return Wait(record.deadline + policy.quiet_time)
+    return Wait(now + _HELD_PAUSE) if hold_for(record, policy) is not None else Dispatch()
 
 
-def _submitted(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
-    if record.cancelling is None:
-        return Rest()
+def _can_be_sent_again(record: Fulfilment, policy: Policy) -> bool:
+    return policy.guarantee is Guarantee.IDEMPOTENT and record.cancelling is None and record.spent + 1 < policy.limit
+
+
+def _cancelling(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     if record.provider != policy.provider:
         why = f"to be cancelled, but PROVIDER is {policy.provider} by now: cancel it at {record.provider} by hand"
         return transitions.wants_attention(record, why, now=now)
     return LookUp() if record.cancel_sent else CancelOrder()
-
-
-def after_call(
-    record: Fulfilment, token: int, outcome: Outcome, *, now: datetime, limit: int, back_off: timedelta
-) -> Change | None:
-    """Return what an outcome makes of the record; None when the claim behind the call is no longer the latest."""
-    if record.state is not State.DISPATCHING or record.token != token:
-        return None
-    match outcome:
-        case Applied(order=order, request=request):
-            return transitions.submitted(record, order, now=now, request=request)
-        case NotApplied(why=why, retry_after=retry_after, spends_attempt=spends_attempt, request=request):
-            due = now + (retry_after if retry_after is not None else back_off)
-            return transitions.not_applied(
-                record, why, due=due, spends=spends_attempt, limit=limit, now=now, request=request
-            )
-        case Refused(why=why, request=request):
-            return transitions.refused(record, why, now=now, request=request)
-        case Unknown(why=why, request=request):
-            return transitions.outcome_unknown(record, why, now=now, request=request)
-
-
-def after_look_up(
-    record: Fulfilment, orders: Sequence[Order], *, now: datetime, limit: int, back_off: timedelta
-) -> Change:
-    """Return what the orders found under this reward's reference make of an unknown outcome."""
-    live = [order for order in orders if order.live]
-    if len(live) > 1:
-        return transitions.wants_attention(record, f"{len(live)} live orders have its reference", now=now)
-    if live:
-        return transitions.submitted(record, live[0].id, now=now, why="found at the provider")
-    if orders:
-        return transitions.wants_attention(record, "only a cancelled order has its reference", now=now)
-    return transitions.not_applied(
-        record, "proven absent at the provider", due=now + back_off, spends=True, limit=limit, now=now
-    )
-
-
-def after_cancel(record: Fulfilment, cancellation: Cancellation, *, now: datetime, policy: Policy) -> Change:
-    """Return what the provider's answer to a cancelling makes of a submitted reward."""
-    match cancellation:
-        case Cancellation.CANCELLED if policy.guarantee is Guarantee.LEDGER:
-            return transitions.order_cancelled(record, now=now)
-        case Cancellation.CANCELLED:
-            return transitions.cancel_confirmed(record, now + policy.quiet_time, now=now)
-        case Cancellation.TOO_LATE:
-            return transitions.wants_attention(record, "to be cancelled, but the provider says it is too late", now=now)
-        case Cancellation.UNSUPPORTED:
-            why = f"to be cancelled, but {record.provider} cannot be told: cancel its order by hand"
-            return transitions.wants_attention(record, why, now=now)
-        case Cancellation.UNKNOWN:
-            return transitions.wait(record, now + policy.quiet_time, "the cancelling's outcome is unknown", now=now)
-
-
-def after_cancel_look_up(record: Fulfilment, orders: Sequence[Order], *, now: datetime) -> Change:
-    """Return what a look after the quiet time makes of a cancelled order: a late submit may have landed after it."""
-    live = [order for order in orders if order.live]
-    if not live:
-        return transitions.order_cancelled(record, now=now)
-    return transitions.live_again(record, live[0].id, now=now)

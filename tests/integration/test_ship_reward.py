@@ -37,7 +37,7 @@ OPENING = Opening(
     state=State.RECEIVED,
     why="a mug",
 )
-SETTINGS = Settings(ship_since=datetime(2020, 1, 1, tzinfo=UTC), worker_max_attempts=3)
+SETTINGS = Settings(ship_since=datetime(2020, 1, 1, tzinfo=UTC), worker_max_attempts=3, provider_quiet=timedelta(0))
 
 
 class Bench:
@@ -57,9 +57,7 @@ class Bench:
 
     def worker(self, settings: Settings = SETTINGS) -> ShipReward:
         """Return a worker's task, which trusts a look-up at once."""
-        return ShipReward(
-            self.ledger, ProviderCalls(self.provider), [self._source], settings, quiet_margin=timedelta(0)
-        )
+        return ShipReward(self.ledger, ProviderCalls(self.provider), [self._source], settings)
 
     async def work(self, settings: Settings = SETTINGS) -> str:
         """Run the job once."""

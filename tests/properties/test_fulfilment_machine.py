@@ -1,7 +1,7 @@
 """A reward's whole life in any order of events: never two parcels, never off the diagram, never stuck without a reason.
 
-The ledger is played by one variable that changes by compare-and-set; time is virtual; the provider is kept in memory
-and loses requests and answers, or takes a request late, within its look-up lag.
+The ledger is played by one variable that changes by compare-and-set; time is virtual; the provider is kept in memory,
+loses requests and answers, takes a request late, shows an order only after its look-up lag, and sends parcels.
 """
 
 import contextlib
@@ -19,11 +19,22 @@ from rewardpost.fulfilment import Entry, Fulfilment, Opening, Personal
 from rewardpost.interventions import Refused
 from rewardpost.states import BEFORE_DISPATCH, EDGES, ENDS, State
 from tests.fakes import FakeProvider
-from worker import shipping
-from worker.providers.protocol import Cancellation, Guarantee, Outcome, Progress
-from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
+from worker import outcomes, shipping
+from worker.providers.protocol import Cancellation, Guarantee, Order, Outcome, Progress
+from worker.shipping import (
+    Action,
+    Adopt,
+    AskStatus,
+    Dispatch,
+    FindAddress,
+    LookUp,
+    Policy,
+    Rest,
+    Wait,
+)
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LAG = timedelta(seconds=10)
 QUIET = timedelta(seconds=30)
 CALL = timedelta(seconds=5)
 LIMIT = 4
@@ -43,18 +54,31 @@ class Life(RuleBasedStateMachine):
         self.journal: list[Entry] = []
         self.late: list[tuple[datetime, str]] = []
         self.holds: dict[str, str] = {}
+        self.taken_at: dict[str, datetime] = {}
 
-    @initialize(guarantee=st.sampled_from(list(Guarantee)), comes_first=st.booleans())
-    def begin(self, guarantee: Guarantee, comes_first: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
-        """Choose how the provider keeps a reference unique, and whether the reward comes first of all."""
+    @initialize(
+        guarantee=st.sampled_from(list(Guarantee)),
+        comes_first=st.booleans(),
+        has_one=st.booleans(),
+        polled=st.booleans(),
+    )
+    def begin(self, *, guarantee: Guarantee, comes_first: bool, has_one: bool, polled: bool) -> None:
+        """Choose how the provider keeps a reference unique, and what there is: the reward, an order from before."""
         self.provider = FakeProvider(guarantee)
+        self.from_before = has_one and guarantee.can_be_asked
+        if self.from_before:
+            self.provider.act("ok", REFERENCE)
+            self.taken_at = {order.id: START - LAG for order in self.provider.orders}
         self.policy = Policy(
             dispatch=True,
-            ship_since=START - timedelta(days=1),
+            ship_since=START + timedelta(seconds=1) if self.from_before else START - timedelta(days=1),
             holds=self.holds,
             provider="fake",
             guarantee=guarantee,
             quiet_time=QUIET,
+            limit=LIMIT,
+            watched_since=START - timedelta(days=1),
+            poll=timedelta(minutes=15) if polled and guarantee.can_be_asked else None,
         )
         if comes_first:
             self.webhook(State.RECEIVED)
@@ -98,7 +122,7 @@ class Life(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds)
         for landing in [landing for landing in self.late if landing[0] <= self.now]:
             self.late.remove(landing)
-            self.provider.act("lost answer", landing[1])
+            self._act("lost answer")
 
     @rule(target=calls, step=st.sampled_from(["ok", "lost request", "lost answer", "late", "reset", "busy", "refuse"]))
     def work(self, step: str) -> tuple[int, Outcome] | None:
@@ -116,13 +140,30 @@ class Life(RuleBasedStateMachine):
                 self._write(transitions.address_found(self.record, personal, by="worker", now=self.now))
             case Dispatch():
                 return self._dispatch(step)
-            case LookUp():
-                self._look_up()
-            case CancelOrder():
-                self._cancel(step)
             case Rest() | Wait():
                 pass
+            case action:
+                self._write(self._look(self.record, action, step))
         return None
+
+    def _look(self, record: Fulfilment, action: Action, step: str) -> Change | None:
+        match action:
+            case Adopt(hold):
+                return outcomes.after_first_look(record, self._found(), hold, now=self.now, policy=self.policy)
+            case AskStatus():
+                order = next(order for order in self.provider.orders if order.id == record.provider_order)
+                return outcomes.after_status(record, order, now=self.now, policy=self.policy)
+            case LookUp():
+                return self._look_up(record)
+            case _:
+                return self._cancel(record, step)
+
+    @rule(progress=st.sampled_from([Progress.SHIPPED, Progress.DELIVERED, Progress.LOST, Progress.EXCEPTION]))
+    def the_provider_goes_on(self, progress: Progress) -> None:
+        """Let the provider send what it has, or get stuck with it."""
+        self.provider.orders = [
+            replace(order, progress=progress) if order.live else order for order in self.provider.orders
+        ]
 
     @rule(call=calls)
     def report(self, call: tuple[int, Outcome] | None) -> None:
@@ -131,7 +172,9 @@ class Life(RuleBasedStateMachine):
             return
         token, outcome = call
         back_off = timedelta(seconds=1)
-        self._write(shipping.after_call(self.record, token, outcome, now=self.now, limit=LIMIT, back_off=back_off))
+        self._write(
+            outcomes.after_call(self.record, token, outcome, now=self.now, back_off=back_off, policy=self.policy)
+        )
 
     @rule(action=st.sampled_from(["cancel", "retry", "set_address", "shipped", "hold", "release", "discard"]))
     def operator(self, action: str) -> None:
@@ -186,7 +229,9 @@ class Life(RuleBasedStateMachine):
         """Where the provider holds a live order, the ledger has it, is finding out, or a person is asked."""
         record = self.record
         assert record is not None
-        if self.provider.live and record.state in BEFORE_DISPATCH | ENDS:
+        if self.provider.live and record.state in BEFORE_DISPATCH | ENDS - {State.DELIVERED, State.LOST}:
+            if self.from_before and record.attempts == 0:
+                return  # an audit of the provider finds it
             assert record.state in {State.CANCELLED, State.DISCARDED}
             assert any(entry.by == "tess" for entry in self.journal)  # only a person may close it like that
 
@@ -198,9 +243,10 @@ class Life(RuleBasedStateMachine):
             call = self._work("ok")
             self.report(call)
         if self.record is not None:
+            assert self.record.state is not State.UNKNOWN
             resting = ENDS | {State.SUBMITTED, State.SHIPPED, State.NEEDS_ATTENTION}
             assert self.record.state in resting or self.record.hold is not None
-            if self.record.state is State.SUBMITTED:
+            if self.record.state in {State.SUBMITTED, State.SHIPPED, State.DELIVERED} and not self._by_a_person():
                 assert self.provider.live == [REFERENCE]
 
     def _dispatch(self, step: str) -> tuple[int, Outcome]:
@@ -208,38 +254,52 @@ class Life(RuleBasedStateMachine):
         assert record is not None
         assert record.cancelling is None
         assert record.hold is None
-        assert not record.uncertain
+        assert not record.uncertain or self.policy.guarantee is Guarantee.IDEMPOTENT
+        assert not self.from_before or record.released
         assert not self.holds
         self._write(transitions.begin_dispatch(record, "fake", deadline=self.now + CALL, now=self.now))
         token = self.record.token if self.record is not None else 0
         if step in {"late", "reset"}:
             self.late.append((self.now + CALL, REFERENCE))
-            call = (token, self.provider.act("lost request", REFERENCE))
+            call = (token, self._act("lost request"))
             if step == "reset":  # the connection broke at once, and what was written to it arrives all the same
                 self.report(call)
             return call
-        return token, self.provider.act(step, REFERENCE)
+        return token, self._act(step)
 
-    def _look_up(self) -> None:
-        record = self.record
-        assert record is not None
-        orders = list(self.provider.orders)
+    def _look_up(self, record: Fulfilment) -> Change:
+        orders = self._found()
         if record.state is State.SUBMITTED:
-            self._write(shipping.after_cancel_look_up(record, orders, now=self.now))
-            return
-        assert not self.late  # the quiet time outlasts whatever may still land
+            return outcomes.after_cancel_look_up(record, orders, now=self.now)
+        assert record.refusal is not None or not self.late  # the quiet time outlasts whatever may still land
         back_off = timedelta(seconds=1)
-        self._write(shipping.after_look_up(record, orders, now=self.now, limit=LIMIT, back_off=back_off))
+        return outcomes.after_look_up(record, orders, now=self.now, back_off=back_off, policy=self.policy)
 
-    def _cancel(self, step: str) -> None:
-        record = self.record
-        assert record is not None
-        answer = Cancellation.UNKNOWN if step.startswith("lost") else Cancellation.CANCELLED
-        if self.provider.guarantee is Guarantee.NONE:
+    def _cancel(self, record: Fulfilment, step: str) -> Change:
+        has_left = any(order.progress not in {Progress.OPEN, Progress.EXCEPTION} for order in self.provider.orders)
+        if not (self.policy.guarantee.can_be_asked or self.policy.guarantee is Guarantee.LEDGER):
             answer = Cancellation.UNSUPPORTED
-        if answer is Cancellation.CANCELLED:
+        elif has_left and step != "lost answer":
+            answer = Cancellation.TOO_LATE
+        else:
+            answer = Cancellation.UNKNOWN if step.startswith("lost") else Cancellation.CANCELLED
+        if not has_left and (answer is Cancellation.CANCELLED or step == "lost answer"):
             self.provider.orders = [replace(order, progress=Progress.CANCELLED) for order in self.provider.orders]
-        self._write(shipping.after_cancel(record, answer, now=self.now, policy=self.policy))
+        return outcomes.after_cancel(record, answer, now=self.now, policy=self.policy)
+
+    def _act(self, step: str) -> Outcome:
+        """Let the provider do what a step says, and note when it took what it took."""
+        outcome = self.provider.act(step, REFERENCE)
+        for order in self.provider.orders:
+            self.taken_at.setdefault(order.id, self.now)
+        return outcome
+
+    def _found(self) -> list[Order]:
+        """Return what the provider shows by now."""
+        return [order for order in self.provider.orders if self.now >= self.taken_at[order.id] + LAG]
+
+    def _by_a_person(self) -> bool:
+        return any(entry.by == "tess" for entry in self.journal)
 
     def _write(self, change: Change | None) -> None:
         if change is not None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from rewardpost.changes import Change, Due, End, Keep
 from rewardpost.fulfilment import Fulfilment, Hold
 from rewardpost.states import ENDS, State
-from worker import shipping
+from worker import outcomes, shipping
 from worker.providers.protocol import Applied, Cancellation, Guarantee, NotApplied, Order, Progress, Refused, Unknown
 from worker.shipping import CancelOrder, Dispatch, FindAddress, LookUp, Policy, Rest, Wait
 
@@ -23,6 +23,7 @@ POLICY = Policy(
     guarantee=Guarantee.UNIQUE_KEY,
     quiet_time=QUIET,
 )
+UNASKABLE = replace(POLICY, guarantee=Guarantee.LEDGER)
 RECORD = Fulfilment(
     reference="vfy-r_1", state=State.READY, token=3, article="mug", redeemed_at=NOW, provider="fake", attempts=1
 )
@@ -68,8 +69,8 @@ def test_waits_for_its_time() -> None:
         (replace(POLICY, holds={"everything": "stock-taking"}), {"released": True}, "everything"),
         (replace(POLICY, holds={"provider:fake": "strike"}), {}, "provider:fake"),
         (replace(POLICY, holds={"article:mug": "recall"}), {}, "article:mug"),
-        (POLICY, {"redeemed_at": NOW - timedelta(days=2)}, "ship_since"),
-        (POLICY, {"redeemed_at": None}, "ship_since"),
+        (UNASKABLE, {"redeemed_at": NOW - timedelta(days=2)}, "ship_since"),
+        (UNASKABLE, {"redeemed_at": None}, "ship_since"),
     ],
 )
 def test_holds_instead_of_dispatching(policy: Policy, changes: dict[str, object], source: str) -> None:
@@ -144,7 +145,7 @@ def test_a_submitted_reward_is_cancelled_at_the_provider_and_looked_at_again() -
         (Applied("o1"), State.SUBMITTED, End()),
         (NotApplied("busy"), State.READY, Due(NOW + 2 * SECOND)),
         (NotApplied("busy", 7 * SECOND), State.READY, Due(NOW + 7 * SECOND)),
-        (Refused("no such article"), State.NEEDS_ATTENTION, End()),
+        (Refused("no such article"), State.UNKNOWN, Keep()),
         (Unknown("time-out"), State.UNKNOWN, Keep()),
     ],
 )
@@ -157,7 +158,8 @@ def test_each_outcome_has_its_state(outcome: object, state: State, job: object) 
 
 def after(before: Fulfilment, outcome: object, *, token: int = 3, limit: int = 12) -> Change | None:
     """Return what an outcome makes of a record."""
-    return shipping.after_call(before, token, outcome, now=NOW, limit=limit, back_off=2 * SECOND)  # type: ignore[arg-type] # any of them
+    policy = replace(POLICY, limit=limit)
+    return outcomes.after_call(before, token, outcome, now=NOW, back_off=2 * SECOND, policy=policy)  # type: ignore[arg-type] # any of them
 
 
 def test_the_outcome_of_an_older_claim_is_refused() -> None:
@@ -182,7 +184,7 @@ def test_spent_attempts_go_to_a_person() -> None:
     [
         (Applied("o1"), State.SUBMITTED),
         (NotApplied("busy"), State.CANCELLED),
-        (Refused("no"), State.CANCELLED),
+        (Refused("no"), State.UNKNOWN),
         (Unknown("?"), State.UNKNOWN),
     ],
 )
@@ -210,7 +212,7 @@ DEAD = Order(id="o2", reference="vfy-r_1", progress=Progress.CANCELLED)
 def test_a_look_up_settles_an_unknown_outcome(orders: list[Order], state: State) -> None:
     """One live order is ours, none proves absence, and anything else is for a person."""
     before = record(State.UNKNOWN, uncertain=True)
-    change = shipping.after_look_up(before, orders, now=NOW, limit=12, back_off=SECOND)
+    change = outcomes.after_look_up(before, orders, now=NOW, back_off=SECOND, policy=POLICY)
     assert change.record.state is state
     assert change.record.uncertain is (state is State.NEEDS_ATTENTION)
 
@@ -228,15 +230,15 @@ def test_a_look_up_settles_an_unknown_outcome(orders: list[Order], state: State)
 def test_each_answer_to_a_cancelling(answer: Cancellation, guarantee: Guarantee, state: State, job: object) -> None:
     """A cancelling ends at once only where nothing outside could differ."""
     before = record(State.SUBMITTED, cancelling="x", provider_order="o1")
-    change = shipping.after_cancel(before, answer, now=NOW, policy=replace(POLICY, guarantee=guarantee))
+    change = outcomes.after_cancel(before, answer, now=NOW, policy=replace(POLICY, guarantee=guarantee))
     assert (change.record.state, change.job) == (state, job)
 
 
 def test_an_order_that_landed_after_the_cancelling_is_cancelled_as_well() -> None:
     """The second look finds what came late."""
     before = record(State.SUBMITTED, cancelling="x", cancel_sent=True, provider_order="o1")
-    again = shipping.after_cancel_look_up(before, [DEAD, replace(LIVE, id="o9")], now=NOW)
-    ended = shipping.after_cancel_look_up(before, [DEAD], now=NOW)
+    again = outcomes.after_cancel_look_up(before, [DEAD, replace(LIVE, id="o9")], now=NOW)
+    ended = outcomes.after_cancel_look_up(before, [DEAD], now=NOW)
     assert (again.record.provider_order, again.record.cancel_sent, again.job) == ("o9", False, Due())
     assert ended.record.state is State.CANCELLED
 
