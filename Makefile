@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos test-redis bench bench-full lock clean
+.PHONY: help run test check chaos test-redis test-shipbob bench bench-full lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,10 @@ chaos: $(STAMP)  ## run the long tests, in which processes are killed
 test-redis: $(STAMP)  ## run the integration tests against redis-server, where it is installed
 	@command -v redis-server > /dev/null || { echo "expected redis-server on the PATH" >&2; exit 1; }
 	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) -rs tests/integration
+
+test-shipbob: $(STAMP)  ## check shipbob against its document (SHIPBOB_OPENAPI) and its sandbox (SHIPBOB_SANDBOX_TOKEN, …)
+	$(BIN)/python -m tests.shipbob.prepare
+	$(PYTEST) -rs -s tests/shipbob --timeout 900
 
 bench: $(STAMP)  ## measure door and workers against other queues, in a few minutes
 	@$(BIN)/python -m bench

@@ -9,7 +9,7 @@ from typing import Protocol
 from aiohttp import HttpVersion11, hdrs, web
 
 from ingest.reading import BodyTooLarge, BodyUnreadable, read_body
-from ingest.signature import HEADER, verify
+from ingest.sources import Source, providers, voucherify
 from ingest.writing import NotStored, PendingWrites, Store
 from rewardpost import logs, metrics, probes
 from rewardpost.delivery import KEPT_HEADERS, Delivery, delivery_id
@@ -19,6 +19,7 @@ from rewardpost.queue import Receipt
 from rewardpost.settings import Settings, SettingsError
 
 PATH = "/webhooks/voucherify"
+"""The path that is asked for all the time."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,7 +28,7 @@ WRITES = web.AppKey("writes", PendingWrites)
 RECEIVE: web.AppKey[Handler] = web.AppKey("receive")
 """What answers a webhook, for `straight_to_the_door`."""
 
-_SOURCE = "voucherify"
+_WEBHOOKS = "/webhooks/"
 _KEPT_HEADERS = sorted(KEPT_HEADERS)
 _LONGEST_HEADER = 256
 _MOST_WAITING = 1000  # with bodies of 1 MiB each this is what one process may need in memory
@@ -62,12 +63,15 @@ def create_app(settings: Settings, queue: Store, watch: Watch) -> web.Applicatio
     """
     check_secrets(settings)
     writes = PendingWrites(queue, most=_MOST_WAITING)
-    door = _Door(settings, writes, watch)
     app = web.Application(middlewares=[_guard])
     app[WRITES] = writes
-    receive: Handler = partial(_guard, handler=door.receive)
-    app[RECEIVE] = receive
-    app.router.add_route(hdrs.METH_ANY, PATH, door.receive, expect_handler=_continue)
+    main = voucherify(settings)
+    for source in (main, *providers(settings)):
+        door = _Door(settings, source, writes, watch)
+        app.router.add_route(hdrs.METH_ANY, source.path, door.receive, expect_handler=_continue)
+        if source is main:
+            receive: Handler = partial(_guard, handler=door.receive)
+            app[RECEIVE] = receive
     app.router.add_routes(probes.routes(lambda: watch.problem))
     return app
 
@@ -97,9 +101,10 @@ def check_secrets(settings: Settings) -> None:
 
 
 class _Door:
-    def __init__(self, settings: Settings, writes: PendingWrites, watch: Watch) -> None:
+    def __init__(self, settings: Settings, source: Source, writes: PendingWrites, watch: Watch) -> None:
         self._limit = settings.ingest_max_body_bytes
-        self._secrets = settings.voucherify_webhook_secrets
+        self._source = source
+        self._verified = source.verified
         self._deadline = settings.ingest_deadline.total_seconds()
         self._writes = writes
         self._watch = watch
@@ -112,7 +117,7 @@ class _Door:
         except _Refusal as refusal:
             _log.info("webhook_refused", answer=refusal.answer, reason=refusal.detail)
             metrics.WEBHOOKS.labels(refusal.answer).inc()
-            return _refused(refusal)
+            return _refused(refusal, self._source.scheme)
         _COUNTED[receipt].inc()
         metrics.BODY_BYTES.observe(len(delivery.body))
         if receipt is Receipt.DUPLICATE:
@@ -124,9 +129,9 @@ class _Door:
         body = await self._read(request)
         clock = asyncio.get_running_loop().time
         read_at = clock()
-        if self._secrets and not verify(body, request.headers.getall(HEADER, ()), self._secrets):
-            raise _Refusal(Answer.UNAUTHORIZED, f"expected one {HEADER} header with the body's signature")
-        delivery = _seal(body, request, datetime.now(UTC))
+        if self._verified is not None and not self._verified(body, request.headers):
+            raise _Refusal(Answer.UNAUTHORIZED, self._source.expected)
+        delivery = _seal(body, request, self._source.name, datetime.now(UTC))
         if self._watch.problem is not None:
             raise _Refusal(Answer.UNAVAILABLE, self._watch.problem)
         try:
@@ -145,9 +150,9 @@ class _Door:
             raise _Refusal(Answer.BAD_REQUEST, str(exc)) from exc
 
 
-def _seal(body: bytes, request: web.Request, received_at: datetime) -> Delivery:
+def _seal(body: bytes, request: web.Request, source: str, received_at: datetime) -> Delivery:
     headers = {name: _text(request.headers[name]) for name in _KEPT_HEADERS if name in request.headers}
-    return Delivery(id=delivery_id(body), source=_SOURCE, received_at=received_at, body=body, headers=headers)
+    return Delivery(id=delivery_id(body), source=source, received_at=received_at, body=body, headers=headers)
 
 
 def _text(value: str) -> str:
@@ -161,12 +166,12 @@ def _accepted(delivery: str, receipt: Receipt) -> web.Response:
     )
 
 
-def _refused(refusal: _Refusal) -> web.Response:
+def _refused(refusal: _Refusal, scheme: str) -> web.Response:
     match refusal.answer:
         case Answer.TOO_LARGE:
             return problem(413, "Body too large", refusal.detail)
         case Answer.UNAUTHORIZED:
-            return problem(401, "Signature refused", refusal.detail, {"WWW-Authenticate": HEADER})
+            return problem(401, "Signature refused", refusal.detail, {"WWW-Authenticate": scheme})
         case Answer.BAD_REQUEST:
             return problem(400, "Body unreadable", refusal.detail)
         case _:
@@ -193,6 +198,6 @@ async def _guard(
     except Exception:  # noqa: BLE001 - the last place that can still answer the sender
         # Whatever it is, it is our fault: the sender must come again, and a 4xx could make it stop for good.
         _log.exception("request_failed")
-        if request.path == PATH:
+        if request.path.startswith(_WEBHOOKS):
             metrics.WEBHOOKS.labels(Answer.UNAVAILABLE).inc()
         return problem(503, "Not stored", "the door failed", _RETRY_AFTER)

@@ -21,7 +21,7 @@ PREFIX = "vfy-"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,32}", re.ASCII)
 _EVENT = re.compile(r"ev[a-z]*_", re.ASCII)
-_GENERATION = re.compile(r"(?P<reference>.+)-g(?P<generation>[1-9][0-9]{0,2})", re.ASCII)
+_GENERATION = re.compile(r"(?P<reference>vfy-.+)-g(?P<generation>[1-9][0-9]{0,2})", re.ASCII)
 _DIGEST_BYTES = 16
 
 
