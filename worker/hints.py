@@ -28,8 +28,7 @@ def references_in(body: bytes) -> tuple[str, ...]:
         content = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
-    rewards = (reference.split(text)[0] for text in _values(content) if _OURS.fullmatch(text))
-    return tuple(dict.fromkeys(reward for reward in rewards if reward.startswith(reference.PREFIX)))[:MOST]
+    return tuple(dict.fromkeys(reference.split(text)[0] for text in _values(content) if _OURS.fullmatch(text)))[:MOST]
 
 
 def _values(content: object) -> Iterator[str]:

@@ -42,6 +42,8 @@ def test_a_reference_is_the_same_for_ever() -> None:
         ("vfy-r_1-g2", "vfy-r_1"),
         ("vfy-r_1-g99", "vfy-r_1"),
         ("vfy-evcus_1", "vfy-evcus_1"),
+        ("vfy-g2", "vfy-g2"),
+        ("g2", "vfy-g2"),
         ("r 1", reference.for_redemption("r 1")),
     ],
 )
