@@ -28,6 +28,10 @@ SECTIONS: Mapping[str, Mapping[str, Verb]] = {
         "show": Verb("cli.overview", "show", "Tell the whole story of one reward."),
         "stats": Verb("cli.overview", "stats", "Count what waits, runs, and is where."),
     },
+    "Pack by hand": {
+        "packing-list": Verb("cli.packing", "packing_list", "List what is to be packed; also as CSV."),
+        "import-tracking": Verb("cli.packing", "import_tracking", "Note tracking numbers out of a CSV file."),
+    },
     "Act on a reward": {
         "shipped": Verb("cli.rewards", "shipped", "Note that the parcel left, with its tracking number."),
         "set-address": Verb("cli.rewards", "set_address", "Give a reward the address it waits for."),

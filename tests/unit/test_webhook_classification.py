@@ -46,6 +46,12 @@ def test_each_status_has_its_outcome(status: int, outcome: Outcome) -> None:
     assert classify(Answer(status), "vfy-r_1") == outcome
 
 
+def test_a_conflict_is_refused_where_the_receiver_can_be_asked() -> None:
+    """The core looks then, and finds the parcel that the receiver has already."""
+    assert classify(Answer(409), "vfy-r_1", can_be_asked=True) == Refused("answered 409")
+    assert classify(Answer(500), "vfy-r_1", can_be_asked=True) == Unknown("answered 500")
+
+
 def test_the_wait_of_a_rate_limit_is_kept() -> None:
     """A receiver that asks for time gets it."""
     assert classify(Answer(429, retry_after=WAIT), "vfy-r_1") == NotApplied(

@@ -51,7 +51,7 @@ class Manual:
 
     async def check(self) -> Sequence[Finding]:
         """Say that it can always be used."""
-        return [Finding(ok=True, what="parcels go on the packing list: rewardpost list --state submitted")]
+        return [Finding(ok=True, what="parcels go on the packing list: rewardpost packing-list")]
 
     async def close(self) -> None:
         """Do nothing: nothing is open."""

@@ -1,8 +1,8 @@
 """What the answers of the operator's own system mean; pure, and the table is data.
 
-The receiver keeps no promise about references and cannot be asked, so an answer means "not applied" only where it is
-certain that nothing came of the call. The statuses are those of RFC 9110, read as Standard Webhooks reads them
-(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md): 2xx is success.
+An answer means "not applied" only where it is certain that nothing came of the call. The statuses are those of
+RFC 9110, read as Standard Webhooks reads them: 2xx is success
+(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from worker.providers.http_calls import printable
 from worker.providers.protocol import Applied, NotApplied, Outcome, Refused, Unknown
 
 LONGEST_ORDER = 128
@@ -25,6 +26,8 @@ class Meaning(StrEnum):
     NOT_ASKED = "not asked"
     """Turned away before the parcel was looked at: for the operator, no fault of the order."""
     REFUSED = "refused"
+    TAKEN = "taken"
+    """It may have this very parcel: refused where it can be asked, which the core does then; unknown elsewhere."""
     UNKNOWN = "unknown"
 
 
@@ -35,7 +38,7 @@ MEANINGS: Mapping[int, Meaning] = {
     403: Meaning.NOT_ASKED,
     404: Meaning.REFUSED,
     408: Meaning.UNKNOWN,  # the server gave up waiting; how much it had read by then, it does not say
-    409: Meaning.UNKNOWN,  # it may have this very parcel, and there is no look-up that could tell
+    409: Meaning.TAKEN,
     410: Meaning.REFUSED,
     413: Meaning.REFUSED,
     422: Meaning.REFUSED,
@@ -59,7 +62,7 @@ class _Body(msgspec.Struct):
     order: str | int
 
 
-def classify(answer: Answer, reference: str) -> Outcome:
+def classify(answer: Answer, reference: str, *, can_be_asked: bool = False) -> Outcome:
     """Return what an answer says of the parcel with this reference."""
     why = f"answered {answer.status}"
     match MEANINGS.get(answer.status, Meaning.UNKNOWN):
@@ -69,7 +72,9 @@ def classify(answer: Answer, reference: str) -> Outcome:
             return NotApplied(why=why, retry_after=answer.retry_after, spends_attempt=False, request=answer.request)
         case Meaning.REFUSED:
             return Refused(why=why, request=answer.request)
-        case Meaning.UNKNOWN:
+        case Meaning.TAKEN if can_be_asked:
+            return Refused(why=why, request=answer.request)
+        case Meaning.TAKEN | Meaning.UNKNOWN:
             return Unknown(why=why, request=answer.request)
 
 
@@ -80,8 +85,3 @@ def order_in(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return printable(order, LONGEST_ORDER)
-
-
-def printable(text: str, longest: int) -> str:
-    """Return an id that may stand in a log, or nothing."""
-    return text if len(text) <= longest and text.isascii() and text.isprintable() else ""
