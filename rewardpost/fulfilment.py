@@ -73,6 +73,8 @@ class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The provider refused it for this reason, which is believed once a look-up finds nothing."""
     audited: bool = False
     """An audit found it; its webhook had never arrived here."""
+    looked: bool = False
+    """The provider was asked for what an earlier ledger may have sent, and had nothing."""
 
     @property
     def provider_reference(self) -> str:

@@ -46,7 +46,9 @@ def set_address(record: Fulfilment, personal: Personal, address: PostalAddress, 
 
 
 def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> Change:
-    """Try again, under the same reference.
+    """Try again, under the same reference; an order that the provider has is followed again.
+
+    A call whose outcome is unknown stays so: where the provider can be asked, it is, before anything is sent.
 
     Raises:
         Refused: there is nothing to try again.
@@ -56,11 +58,13 @@ def retry(record: Fulfilment, *, has_address: bool, by: str, now: datetime) -> C
     if record.state in {State.READY, State.NEEDS_ADDRESS, State.RECEIVED, State.UNKNOWN}:
         return scribe.note(why, due=None).done(Due())
     _expect(record, "tried again", State.NEEDS_ATTENTION)
-    _expect_no_order(record)
+    _expect_wanted(record)
+    if record.provider_order is not None:
+        return scribe.move(State.SUBMITTED, "followed again on a person's word", spent=0).done(Due())
     _expect_article(record)
     target = State.READY if has_address else State.NEEDS_ADDRESS
     # A reward set aside before its first call is also released from SHIP_SINCE: a person has looked at it.
-    return scribe.move(target, why, spent=0, uncertain=False, deadline=None, refusal=None, released=True).done(Due())
+    return scribe.move(target, why, spent=0, released=True).done(Due())
 
 
 def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
@@ -73,7 +77,8 @@ def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
         raise Refused(f"it is {record.state} already; expected a reward that is under way")
     if record.state is State.SHIPPED:
         raise Refused("it has been shipped; expected a reward that has not left yet")
-    if record.state is State.NEEDS_ATTENTION:
+    knows_order = record.provider_order is not None and record.cancelling is None
+    if record.state is State.NEEDS_ATTENTION and not knows_order:
         # The person has looked at the provider, or takes it on themselves.
         return Scribe(record, by=by, now=now).move(State.CANCELLED, why, cancelling=why).done(End())
     return transitions.cancel(record, why, by=by, now=now)
@@ -138,6 +143,10 @@ def _expect_certain(record: Fulfilment) -> None:
 def _expect_no_order(record: Fulfilment) -> None:
     if record.provider_order is not None:
         raise Refused("the provider has an order for it; expected one that was never taken (shipped or cancel instead)")
+    _expect_wanted(record)
+
+
+def _expect_wanted(record: Fulfilment) -> None:
     if record.cancelling is not None:
         raise Refused("it is to be cancelled; expected a reward that is wanted (cancel or discard instead)")
 

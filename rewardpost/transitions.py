@@ -77,12 +77,14 @@ def roll_back(record: Fulfilment, *, now: datetime) -> Change | None:
 def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
     """Cancel at once where no call was made; otherwise set the flag that the reward's job carries out."""
     scribe = Scribe(record, by=by, now=now)
-    if record.state in BEFORE_DISPATCH:
+    if record.state in BEFORE_DISPATCH and not record.uncertain:
         return scribe.move(State.CANCELLED, why, cancelling=why, hold=None).done(End())
     if record.state is State.SHIPPED:
         return scribe.note(f"{why}, too late: already shipped", cancelling=why).done(End())
     if record.state is State.NEEDS_ATTENTION:
-        if record.uncertain or record.provider_order is not None:
+        if record.provider_order is not None:
+            return scribe.move(State.SUBMITTED, why, cancelling=why, cancel_sent=False, spent=0).done(Due())
+        if record.uncertain:
             return scribe.note(f"{why}; the provider may hold an order", cancelling=why).done(End())
         return scribe.move(State.CANCELLED, why, cancelling=why).done(End())
     # The order's id must not be lost, so a call under way settles first; the job carries the flag out.
@@ -221,6 +223,19 @@ def wants_attention(record: Fulfilment, why: str, *, now: datetime) -> Change:
     """Ask a person; a call that was under way counts as one whose outcome nobody knows."""
     uncertain = record.uncertain or record.state is State.DISPATCHING
     return Scribe(record, by=WORKER, now=now).move(State.NEEDS_ATTENTION, why, uncertain=uncertain).done(End())
+
+
+def never_sent(record: Fulfilment, hold: Hold | None, *, now: datetime) -> Change:
+    """Note that no earlier ledger has sent it; it is held, or goes on."""
+    scribe = Scribe(record, by=WORKER, now=now).note("an earlier ledger has left nothing at the provider", looked=True)
+    if hold is None:
+        return scribe.done(Keep())
+    return scribe.note(f"held: {hold.why}", hold=hold).done(End())
+
+
+def absent(record: Fulfilment, why: str, *, now: datetime) -> Change:
+    """Note that nothing has come of the calls before, so that a ready reward may be sent."""
+    return Scribe(record, by=WORKER, now=now).note(why, uncertain=False).done(Keep())
 
 
 def wait(record: Fulfilment, due: datetime, why: str, *, now: datetime) -> Change:

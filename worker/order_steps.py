@@ -58,7 +58,7 @@ class OrderSteps:
             )
         return await self._steps.write(step, change)
 
-    async def _first_look(self, step: Step, policy: Policy, hold: Hold) -> Step | str:
+    async def _first_look(self, step: Step, policy: Policy, hold: Hold | None) -> Step | str:
         orders = await self._find(step, since=None)
         if not isinstance(orders, Found):
             return orders

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from rewardpost import transitions
-from rewardpost.changes import WORKER, Change
+from rewardpost.changes import Change
 from rewardpost.fulfilment import Fulfilment, Hold
 from rewardpost.states import State
 from worker.providers.protocol import (
@@ -55,6 +55,8 @@ def after_look_up(
     doubt = _doubt(record, orders)
     if doubt is not None:
         return transitions.wants_attention(record, doubt, now=now)
+    if record.state is State.READY:
+        return _before_another_call(record, orders, now=now, policy=policy)
     live = [order for order in orders if order.live]
     if live:
         look_again = first_poll(now, policy)
@@ -72,16 +74,22 @@ def after_look_up(
     )
 
 
+def _before_another_call(record: Fulfilment, orders: Sequence[Order], *, now: datetime, policy: Policy) -> Change:
+    if orders:
+        return transitions.adopted(record, policy.provider, orders[0].id, now=now)
+    return transitions.absent(record, "proven absent at the provider", now=now)
+
+
 def after_first_look(
-    record: Fulfilment, orders: Sequence[Order], hold: Hold, *, now: datetime, policy: Policy
+    record: Fulfilment, orders: Sequence[Order], hold: Hold | None, *, now: datetime, policy: Policy
 ) -> Change:
-    """Return what is found makes of a reward that an earlier ledger may have sent; where nothing is, it is held."""
+    """Return what is found makes of a reward that an earlier ledger may have sent; else it is held or goes on."""
     doubt = _doubt(record, orders)
     if doubt is not None:
         return transitions.wants_attention(record, doubt, now=now)
     if orders:
         return transitions.adopted(record, policy.provider, orders[0].id, now=now)
-    return transitions.put_on_hold(record, hold, by=WORKER, now=now)
+    return transitions.never_sent(record, hold, now=now)
 
 
 def after_cancel(record: Fulfilment, cancellation: Cancellation, *, now: datetime, policy: Policy) -> Change:

@@ -15,6 +15,8 @@ from worker.providers.protocol import (
 
 LOOK_UP_LIMIT = timedelta(days=2)
 """An unknown outcome older than this is for a person."""
+SHIP_SINCE = "ship_since"
+"""What holds a reward that was redeemed too early."""
 POLL_LIMIT = timedelta(days=60)
 """After so long without news a parcel that has left is not asked about any more; then SHIPPED is its end."""
 
@@ -69,9 +71,10 @@ class LookUp(msgspec.Struct, frozen=True):
 
 
 class Adopt(msgspec.Struct, frozen=True):
-    """Ask the provider whether it has an order already, from before this ledger; else hold."""
+    """Ask the provider whether it has an order already, from before this ledger; else hold, or go on."""
 
-    hold: Hold
+    hold: Hold | None
+    """None where a person has released it."""
 
 
 class CancelOrder(msgspec.Struct, frozen=True):
@@ -89,7 +92,7 @@ def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     """Return what is to be done for a reward now."""
     if record.state in ENDS or record.state is State.NEEDS_ATTENTION:
         return Rest()
-    if record.cancelling is not None and record.state in BEFORE_DISPATCH:
+    if record.cancelling is not None and record.state in BEFORE_DISPATCH and not record.uncertain:
         return transitions.cancelled_before_dispatch(record, now=now)
     if record.due is not None and record.due > now:
         return Wait(record.due)
@@ -108,6 +111,11 @@ def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
             return Rest() if next_poll(record, now=now, policy=policy) is None else AskStatus()
 
 
+def _may_be_from_before(record: Fulfilment, policy: Policy) -> bool:
+    is_old = record.redeemed_at is None or record.redeemed_at < policy.ship_since
+    return is_old and policy.guarantee.can_be_asked and not record.looked and not record.attempts
+
+
 def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
     """Return what forbids a dispatch, the widest reason first."""
     if not policy.dispatch:
@@ -118,9 +126,9 @@ def hold_for(record: Fulfilment, policy: Policy) -> Hold | None:
     if record.released:
         return None
     if record.redeemed_at is None:
-        return Hold(source="ship_since", why="nothing says when it was redeemed")
+        return Hold(source=SHIP_SINCE, why="nothing says when it was redeemed")
     if record.redeemed_at < policy.ship_since:
-        return Hold(source="ship_since", why=f"redeemed before SHIP_SINCE ({policy.ship_since:%Y-%m-%d %H:%M} UTC)")
+        return Hold(source=SHIP_SINCE, why=f"redeemed before SHIP_SINCE ({policy.ship_since:%Y-%m-%d %H:%M} UTC)")
     return _hold_for_audited(record, policy)
 
 
@@ -160,10 +168,17 @@ def next_look(since: datetime, *, now: datetime) -> datetime:
 
 
 def _ready(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
+    if record.uncertain and policy.guarantee.can_be_asked and record.provider == policy.provider:
+        return _after_quiet_time(record, LookUp(), now=now, policy=policy)
+    if record.cancelling is not None:
+        why = f"to be cancelled, but {record.provider} may have the order: look there, and cancel it by hand"
+        return transitions.wants_attention(record, why, now=now)
     if record.hold is not None:
         return Rest()
+    if record.uncertain and policy.guarantee is not Guarantee.IDEMPOTENT:
+        return transitions.absent(record, "sent again on a person's word", now=now)
     hold = hold_for(record, policy)
-    if hold is not None and hold.source == "ship_since" and policy.guarantee.can_be_asked:
+    if _may_be_from_before(record, policy) and (hold is None or hold.source == SHIP_SINCE):
         return Adopt(hold)
     if hold is not None:
         at_large = hold.source in policy.holds
@@ -185,13 +200,19 @@ def _unknown(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
     if not (policy.guarantee.can_be_asked or _can_be_sent_again(record, policy)):
         why = f"{record.provider} cannot say whether it has the order ({record.why})"
         return transitions.wants_attention(record, why, now=now)
-    if record.deadline is not None and now < record.deadline + policy.quiet_time:
-        # A refusal may be about an order that is there already: then there is nothing to wait for.
-        is_first_look = record.refusal is not None and record.due is None and policy.guarantee.can_be_asked
-        return LookUp() if is_first_look else Wait(record.deadline + policy.quiet_time)
+    if record.refusal is not None and record.due is None and policy.guarantee.can_be_asked:
+        return LookUp()  # it may be about an order that is there already: then there is nothing to wait for
     if policy.guarantee.can_be_asked:
-        return LookUp()
-    return Wait(now + _HELD_PAUSE) if hold_for(record, policy) is not None else Dispatch()
+        return _after_quiet_time(record, LookUp(), now=now, policy=policy)
+    next_call = Wait(now + _HELD_PAUSE) if hold_for(record, policy) is not None else Dispatch()
+    return _after_quiet_time(record, next_call, now=now, policy=policy)
+
+
+def _after_quiet_time(record: Fulfilment, action: Action, *, now: datetime, policy: Policy) -> Action:
+    """Put off what would not see, or would double, a late request that may still land."""
+    if record.deadline is not None and now < record.deadline + policy.quiet_time:
+        return Wait(record.deadline + policy.quiet_time)
+    return action
 
 
 def _can_be_sent_again(record: Fulfilment, policy: Policy) -> bool:

@@ -122,7 +122,7 @@ class Life(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds)
         for landing in [landing for landing in self.late if landing[0] <= self.now]:
             self.late.remove(landing)
-            self._act("lost answer")
+            self._act("lost answer", at=landing[0])
 
     @rule(target=calls, step=st.sampled_from(["ok", "lost request", "lost answer", "late", "reset", "busy", "refuse"]))
     def work(self, step: str) -> tuple[int, Outcome] | None:
@@ -180,7 +180,8 @@ class Life(RuleBasedStateMachine):
     def operator(self, action: str) -> None:
         """Let a person do something, sensible or not."""
         record = self.record
-        if record is None or (action == "retry" and record.uncertain):
+        trusting = self.policy.guarantee in {Guarantee.NONE, Guarantee.LEDGER}
+        if record is None or (action == "retry" and record.uncertain and trusting):
             return  # sending again what may have been sent is a person's own decision, and may well be a second parcel
         with contextlib.suppress(Refused):
             match action:
@@ -232,6 +233,8 @@ class Life(RuleBasedStateMachine):
         if self.provider.live and record.state in BEFORE_DISPATCH | ENDS - {State.DELIVERED, State.LOST}:
             if self.from_before and record.attempts == 0:
                 return  # an audit of the provider finds it
+            if record.uncertain:
+                return  # it is looked for before anything is sent
             assert record.state in {State.CANCELLED, State.DISCARDED}
             assert any(entry.by == "tess" for entry in self.journal)  # only a person may close it like that
 
@@ -255,7 +258,7 @@ class Life(RuleBasedStateMachine):
         assert record.cancelling is None
         assert record.hold is None
         assert not record.uncertain or self.policy.guarantee is Guarantee.IDEMPOTENT
-        assert not self.from_before or record.released
+        assert not self.from_before
         assert not self.holds
         self._write(transitions.begin_dispatch(record, "fake", deadline=self.now + CALL, now=self.now))
         token = self.record.token if self.record is not None else 0
@@ -287,11 +290,11 @@ class Life(RuleBasedStateMachine):
             self.provider.orders = [replace(order, progress=Progress.CANCELLED) for order in self.provider.orders]
         return outcomes.after_cancel(record, answer, now=self.now, policy=self.policy)
 
-    def _act(self, step: str) -> Outcome:
+    def _act(self, step: str, *, at: datetime | None = None) -> Outcome:
         """Let the provider do what a step says, and note when it took what it took."""
         outcome = self.provider.act(step, REFERENCE)
         for order in self.provider.orders:
-            self.taken_at.setdefault(order.id, self.now)
+            self.taken_at.setdefault(order.id, at or self.now)
         return outcome
 
     def _found(self) -> list[Order]:

@@ -163,19 +163,23 @@ def test_what_is_to_be_cancelled_is_never_sent_again() -> None:
 @pytest.mark.parametrize("guarantee", list(Guarantee))
 def test_what_was_redeemed_before_is_looked_for_first(guarantee: Guarantee) -> None:
     """A ledger that was lost may have sent it: where the provider can be asked it is, else a person is."""
-    action = decide(State.READY, replace(POLICY, guarantee=guarantee), redeemed_at=NOW - 2 * DAY)
+    policy = replace(POLICY, guarantee=guarantee)
+    action = decide(State.READY, policy, redeemed_at=NOW - 2 * DAY, attempts=0)
     assert isinstance(action, Adopt) is guarantee.can_be_asked
     if isinstance(action, Change):
         assert action.record.hold is not None
 
 
-def test_nothing_is_looked_for_in_a_shadow_run_or_once_a_person_has_released_it() -> None:
-    """A shadow run makes no call at all, and a person's word is enough."""
+def test_nothing_is_looked_for_in_a_shadow_run_and_but_once_after_a_release() -> None:
+    """A shadow run makes no call at all; a person's release does not tell what an earlier ledger has sent."""
     shadow = decide(State.READY, replace(POLICY, dispatch=False), redeemed_at=NOW - 2 * DAY)
     assert isinstance(shadow, Change)
     assert shadow.record.hold is not None
     assert shadow.record.hold.source == "dispatch"
-    assert decide(State.READY, redeemed_at=NOW - 2 * DAY, released=True) == Dispatch()
+    old = {"redeemed_at": NOW - 2 * DAY, "released": True, "attempts": 0}
+    assert decide(State.READY, POLICY, **old) == Adopt(None)
+    assert decide(State.READY, POLICY, **old, looked=True) == Dispatch()
+    assert decide(State.READY, replace(POLICY, guarantee=Guarantee.NONE), **old) == Dispatch()
 
 
 @pytest.mark.parametrize(
@@ -337,3 +341,39 @@ def test_an_unknown_outcome_names_no_refusal() -> None:
     change = outcomes.after_call(before, 3, Unknown("?"), now=NOW, back_off=SECOND, policy=POLICY)
     assert change is not None
     assert change.record.refusal is None
+
+
+@pytest.mark.parametrize("guarantee", [Guarantee.UNIQUE_KEY, Guarantee.LOOK_UP])
+def test_what_a_person_has_tried_again_is_looked_for_before_it_is_sent(guarantee: Guarantee) -> None:
+    """After the quiet time; what is found is taken over, and what is not is sent."""
+    policy = replace(POLICY, guarantee=guarantee)
+    assert decide(State.READY, policy, uncertain=True, deadline=NOW) == Wait(NOW + QUIET)
+    assert decide(State.READY, policy, uncertain=True) == LookUp()
+    ready = replace(RECORD, state=State.READY, uncertain=True)
+    found, absent = looked_up(ready, LIVE).record, looked_up(ready).record
+    assert (found.state, found.provider_order, found.uncertain) == (State.SUBMITTED, "o1", False)
+    assert (absent.state, absent.uncertain) == (State.READY, False)
+    assert looked_up(ready, DEAD).record.state is State.NEEDS_ATTENTION
+
+
+def test_a_person_decides_what_nobody_can_be_asked() -> None:
+    """Their word stands for the look."""
+    change = decide(State.READY, replace(POLICY, guarantee=Guarantee.NONE), uncertain=True)
+    assert isinstance(change, Change)
+    assert (change.record.state, change.record.uncertain) == (State.READY, False)
+    assert decide(State.READY, replace(POLICY, guarantee=Guarantee.IDEMPOTENT), uncertain=True) == Dispatch()
+
+
+def test_a_rollback_never_ends_what_may_have_been_sent() -> None:
+    """It is looked for and cancelled, or a person is told."""
+    asked = transitions.roll_back(replace(RECORD, state=State.READY, uncertain=True), now=NOW)
+    assert asked is not None
+    assert (asked.record.state, asked.job) == (State.READY, Due())
+    assert shipping.next_action(asked.record, now=NOW, policy=POLICY) == LookUp()
+    told = shipping.next_action(asked.record, now=NOW, policy=replace(POLICY, guarantee=Guarantee.NONE))
+    assert isinstance(told, Change)
+    assert told.record.state is State.NEEDS_ATTENTION
+    absent = looked_up(asked.record).record
+    ended = shipping.next_action(absent, now=NOW, policy=POLICY)
+    assert isinstance(ended, Change)
+    assert ended.record.state is State.CANCELLED

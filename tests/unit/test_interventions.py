@@ -73,14 +73,29 @@ def test_retry_refuses_what_has_been_sent_or_ended(state: State) -> None:
         interventions.retry(record(state), has_address=True, by="tess", now=NOW)
 
 
-@pytest.mark.parametrize("changes", [{"provider_order": "o1"}, {"cancelling": "rolled back"}])
-def test_nothing_is_sent_again_while_an_order_stands_or_a_cancelling(changes: dict[str, object]) -> None:
-    """A provider without a unique key would take a second order for the same reward."""
-    before = record(State.NEEDS_ATTENTION, **changes)
+def test_nothing_is_sent_again_while_it_is_to_be_cancelled() -> None:
+    """A person has to take the cancelling back, or to end it."""
+    before = record(State.NEEDS_ATTENTION, cancelling="rolled back")
     with pytest.raises(Refused):
         interventions.retry(before, has_address=True, by="tess", now=NOW)
     with pytest.raises(Refused):
         interventions.set_address(before, Personal(), ADDRESS, by="tess", now=NOW)
+
+
+def test_an_order_that_stands_is_followed_again_and_never_sent_again() -> None:
+    """A provider without a unique key would take a second order for the same reward."""
+    before = record(State.NEEDS_ATTENTION, provider_order="o1")
+    change = interventions.retry(before, has_address=True, by="tess", now=NOW)
+    assert (change.record.state, change.record.provider_order, change.job) == (State.SUBMITTED, "o1", Due())
+    with pytest.raises(Refused):
+        interventions.set_address(before, Personal(), ADDRESS, by="tess", now=NOW)
+
+
+def test_a_retry_forgets_nothing_that_is_unknown() -> None:
+    """What may have been sent is looked for first, and not before the quiet time is over."""
+    before = record(State.NEEDS_ATTENTION, uncertain=True, deadline=NOW)
+    change = interventions.retry(before, has_address=True, by="tess", now=NOW)
+    assert (change.record.uncertain, change.record.deadline) == (True, NOW)
 
 
 def test_retry_refuses_a_reward_without_an_article() -> None:
@@ -137,9 +152,23 @@ def test_a_rollback_that_is_too_late_is_told() -> None:
     assert "cancelling" in change.record.flags
 
 
-@pytest.mark.parametrize("changes", [{"uncertain": True}, {"provider_order": "o1"}])
-def test_a_rollback_of_what_the_provider_may_hold_stays_with_the_person(changes: dict[str, object]) -> None:
+@pytest.mark.parametrize("ask", ["rollback", "operator"])
+def test_an_order_that_is_known_is_cancelled_at_the_provider(ask: str) -> None:
+    """The reward's job does it; once that was in vain, the person has the last word."""
+    before = record(State.NEEDS_ATTENTION, provider_order="o1", spent=5, cancel_sent=True)
+    if ask == "rollback":
+        change = transitions.roll_back(before, now=NOW)
+        assert change is not None
+    else:
+        change = interventions.cancel(before, "no", by="tess", now=NOW)
+    assert (change.record.state, change.record.spent, change.job) == (State.SUBMITTED, 0, Due())
+    assert (change.record.cancelling is not None, change.record.cancel_sent) == (True, False)
+    in_vain = replace(change.record, state=State.NEEDS_ATTENTION)
+    assert interventions.cancel(in_vain, "no", by="tess", now=NOW).record.state is State.CANCELLED
+
+
+def test_a_rollback_of_what_the_provider_may_hold_stays_with_the_person() -> None:
     """It is not closed behind the person's back while an order may exist."""
-    change = transitions.roll_back(record(State.NEEDS_ATTENTION, **changes), now=NOW)
+    change = transitions.roll_back(record(State.NEEDS_ATTENTION, uncertain=True), now=NOW)
     assert change is not None
     assert change.record.state is State.NEEDS_ATTENTION
