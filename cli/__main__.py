@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Mapping[str, Verb]] = {
         "list": Verb("cli.overview", "list_rewards", "List rewards: those under way, or those in given states."),
         "show": Verb("cli.overview", "show", "Tell the whole story of one reward."),
         "stats": Verb("cli.overview", "stats", "Count what waits, runs, and is where."),
+        "audit": Verb("cli.audit", "audit", "Compare with Voucherify and the provider now; mend what is amiss."),
     },
     "Pack by hand": {
         "packing-list": Verb("cli.packing", "packing_list", "List what is to be packed; also as CSV."),

@@ -43,7 +43,7 @@ class Followed:
         while time.monotonic() < deadline:
             ledger = desk.operations.ledger
             self.record = (await ledger.load(self.reference)).record
-            journal = await ledger.journal(self.reference)
+            journal = await ledger.journal(self.reference) if self.record is not None else []
             for entry in journal[seen:]:
                 step = _step(entry, self.record)
                 if step is not None:

@@ -28,6 +28,9 @@ ledger of one installation share a slot. The prefixes of arq's keys are constant
 | `missed:<limit>` | sorted set | who was not there at its turn, by ticket | the same |
 | `limit:<limit>` | hash | when the next call may be made, the circuit, how long calls take | the same |
 | `calls:<limit>` | sorted set | running calls by deadline | a day after the last deadline |
+| `audits` | hash | where each audit goes on | for ever: one field for each audit |
+| `findings` | hash | what the audits found, by digest | `FINDING_LIFE` after the latest one |
+| `heard` | sorted set | senders by the time of their latest delivery | for ever: one member for each sender |
 | `events` | hash | how many events of each type were handled | for ever: one field for each known type |
 """
 
@@ -74,6 +77,9 @@ class Keys:
         self.events = f"{self.prefix}events"
         self.workers = f"{self.prefix}workers"
         self.watch = f"{self.prefix}watch"
+        self.audits = f"{self.prefix}audits"
+        self.findings = f"{self.prefix}findings"
+        self.heard = f"{self.prefix}heard"
 
     def delivery_job(self, delivery: str) -> str:
         """Return the job id of the task that opens this delivery."""

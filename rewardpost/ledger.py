@@ -5,7 +5,7 @@ changed since it was read. So two workers, or a worker and an operator, can deci
 one of them is heard; the other one reads again and decides anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from rewardpost import logs, metrics
 from rewardpost.changes import Change, Due, End, JobStep, Keep
+from rewardpost.findings import Known
 from rewardpost.fulfilment import Entry, Fulfilment, Personal
 from rewardpost.keys import DELIVERY_MEMORY, RECORD_LIFE, Keys
 from rewardpost.lease import LeaseLost
@@ -152,6 +153,20 @@ class Ledger:
             LeaseLost: the job is no longer the caller's.
         """
         await self._step(record, Due(due), token)
+
+    async def known(self, references: Sequence[str]) -> dict[str, Known]:
+        """Return what is known of each of many rewards, without what only one decision about one needs."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for reference in references:
+                pipe.hget(self.keys.fulfilment(reference), "record")
+                pipe.hget(self.keys.done(reference), reference)
+            found = await pipe.execute()
+        return {
+            reference: Known(
+                record=_RECORD.decode(record) if record else None, done=State(done.decode()) if done else None
+            )
+            for reference, record, done in zip(references, found[::2], found[1::2], strict=True)
+        }
 
     async def personal(self, reference: str) -> Personal:
         """Return what is personal about a reward; empty once it has been erased."""

@@ -16,6 +16,7 @@ KNOWN_EVENT_TYPES = frozenset(
         "redemption.rollback.succeeded",
         "customer.redemption.rollback.succeeded",
         "customer.deleted",
+        "shipbob_hint",
     },
 )
 """Event types that have a label of their own; the sender adds types without notice."""
@@ -78,6 +79,9 @@ ADDRESS_LOOK_UPS = Counter(
     "Address look-ups by source and outcome.",
     ["source", "outcome"],
 )
+FINDINGS = Counter("rewardpost_findings", "What audits found, each once, by kind.", ["kind"])
+TAKEN_IN = Counter("rewardpost_taken_in", "Redemptions and rollbacks at Voucherify whose webhook had not come.")
+JOBS_RESTORED = Counter("rewardpost_jobs_restored", "Rewards whose job was missing and was given back.")
 
 # A rate over a counter that is not there yet misses its first increase.
 for _answer in Answer:

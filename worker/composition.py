@@ -10,8 +10,10 @@ from typing import Any
 import arq.worker
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 from arq.connections import ArqRedis
+from arq.cron import CronJob, cron
 
 from rewardpost import codec, connection, logs, probes
+from rewardpost.audits import Audits
 from rewardpost.changes import WORKER
 from rewardpost.client import SharingRedis
 from rewardpost.connection import UNREACHABLE
@@ -22,14 +24,16 @@ from rewardpost.limits import Limits, provider_limit, voucherify_limit
 from rewardpost.operations import Operations
 from rewardpost.queue import OPEN_DELIVERY, SHIP_REWARD, Queue
 from rewardpost.settings import Settings, SettingsError, load
-from rewardpost.turns import Ended, Go, Limit, Wait
 from worker.address_sources import registry as address_sources
+from worker.budget import SharedBudget
 from worker.edge import JOB_TIMEOUT, Edge, Task
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat
 from worker.provider_calls import ProviderCalls
 from worker.providers import registry as providers
 from worker.providers.protocol import Provider
+from worker.reconcilers import registry as reconcilers
+from worker.reconcilers.registry import Reconcilers
 from worker.ship_reward import ShipReward
 from worker.tasks import OpenDelivery, SetUnreadableAside
 
@@ -38,6 +42,14 @@ CALL_TIMEOUT = timedelta(seconds=5)
 HEALTH_RECORD = timedelta(seconds=10)
 """How often arq writes the record that `arq --check` reads."""
 
+_TICKS: Mapping[str, Mapping[str, Any]] = {
+    "sweep": {"second": 7},
+    "provider": {"minute": 17, "second": 23},
+    "voucherify": {"minute": {3, 13, 23, 33, 43, 53}, "second": 37},
+    "silence": {"minute": 47, "second": 53},
+}
+# When each reconciler runs; apart from one another, and from what others do at the full minute.
+_SPARE = timedelta(seconds=30)
 _CANCEL_PATIENCE_SECONDS = 0.1
 _REDIS_PAUSE_SECONDS = 0.5
 
@@ -60,9 +72,10 @@ class Workshop:
         self._make_provider = providers.factory(settings.provider)
         self.keys = Keys(settings.key_prefix)
         self.redis = SharingRedis(_connect(settings))
-        self.heartbeat = Heartbeat(Queue(self.redis, self.keys))
+        self.heartbeat = Heartbeat(Queue(self.redis, self.keys), Audits(self.redis, self.keys))
         self.ledger = Ledger(self.redis, self.keys, retention=settings.retention)
         self._edge = Edge(limit=settings.worker_max_attempts)
+        self._reconcilers: Reconcilers | None = None
         self._closing = contextlib.AsyncExitStack()
         self._opened = False
 
@@ -71,6 +84,7 @@ class Workshop:
         names = (OPEN_DELIVERY, SHIP_REWARD, codec.UNREADABLE)
         return {
             "functions": [self._edge.function(name) for name in names],
+            "cron_jobs": [self._cron_job(name) for name in _TICKS],
             "queue_name": self.keys.queue,
             "redis_pool": self.redis,
             "redis_settings": connection.arq_settings(self.settings.redis_url),  # only `arq --check` reads it
@@ -99,6 +113,7 @@ class Workshop:
         provider = self._make_provider(self.settings, session)
         self._closing.push_async_callback(provider.close)
         self._edge.tasks = {task.name: task for task in self._tasks(provider, session)}
+        self._reconcilers = reconcilers.build(self.settings, self.redis, self.keys, session, provider)
         await self._serve()
         beating = asyncio.create_task(self.heartbeat.run())
         self._closing.push_async_callback(_cancel, beating)
@@ -113,13 +128,30 @@ class Workshop:
         letters = DeadLetters(self.redis, self.keys)
         operations = Operations(self.redis, self.keys, retention=self.settings.retention, by=WORKER)
         limits = Limits(self.redis, self.keys)
-        sources = address_sources.build(self.settings, session, _Budget(limits, voucherify_limit(self.settings)))
-        calls = ProviderCalls(provider, _Budget(limits, provider_limit(self.settings, provider.call_timeout)))
+        sources = address_sources.build(self.settings, session, SharedBudget(limits, voucherify_limit(self.settings)))
+        calls = ProviderCalls(provider, SharedBudget(limits, provider_limit(self.settings, provider.call_timeout)))
         return [
-            OpenDelivery(self.ledger, letters, operations, projects=self.settings.voucherify_project_ids),
+            OpenDelivery(
+                self.ledger,
+                letters,
+                operations,
+                projects=self.settings.voucherify_project_ids,
+                heard=self.heartbeat.heard,
+            ),
             ShipReward(self.ledger, calls, sources, self.settings),
             SetUnreadableAside(self.ledger, letters),
         ]
+
+    def _cron_job(self, name: str) -> CronJob:
+        """Return a reconciler as a job that one of all workers runs at each of its times."""
+
+        async def tick(_ctx: dict[Any, Any]) -> None:
+            if self._reconcilers is not None:
+                await self._reconcilers.tick(name)
+
+        # With the tag in their ids, jobs of another installation on the same server are no duplicates of these.
+        timeout = reconcilers.LONGEST[name] + _SPARE
+        return cron(tick, name=f"{self.keys.tag}:{name}", timeout=timeout.total_seconds(), **_TICKS[name])  # type: ignore[arg-type] # arq asks for a protocol that names `__qualname__`
 
     async def _serve(self) -> None:
         if self.settings.worker_port is None:
@@ -158,20 +190,6 @@ class Workshop:
     async def _on_shutdown(self, _ctx: dict[Any, Any]) -> None:
         await self.close()
         log.info("worker_stopped", worker=self.heartbeat.worker)
-
-
-class _Budget:
-    """One limit, as those see it who know neither Redis nor the other limits."""
-
-    def __init__(self, limits: Limits, limit: Limit) -> None:
-        self._limits = limits
-        self._limit = limit
-
-    async def turn(self, who: str) -> Go | Wait:
-        return await self._limits.turn(self._limit, who)
-
-    async def ended(self, call: str, how: Ended, *, retry_after: timedelta | None = None) -> None:
-        await self._limits.ended(self._limit, call, how, retry_after=retry_after)
 
 
 def worker_settings(environ: Mapping[str, str]) -> type:

@@ -41,6 +41,8 @@ class OpenReward(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     verdict: Verdict
     why: str
     person: Person
+    audited: bool = False
+    """An audit found it; no webhook named it."""
 
 
 class RollBack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -62,6 +64,13 @@ class EraseCustomer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         return f"EraseCustomer(customer={self.customer!r})"
 
 
+class LookAgain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A provider hints at news of these rewards: what became of their orders is worth a look now."""
+
+    references: tuple[str, ...]
+    event_type: str
+
+
 class Count(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """An event that needs nothing, of a known type or not."""
 
@@ -78,4 +87,4 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What was expected and where; nothing of what came but its type."""
 
 
-Decision = OpenReward | RollBack | EraseCustomer | Count | SetAside
+Decision = OpenReward | RollBack | EraseCustomer | LookAgain | Count | SetAside

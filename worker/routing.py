@@ -5,11 +5,17 @@ from datetime import datetime
 
 from rewardpost import reference as references
 from rewardpost.delivery import Delivery
-from worker import bounds, event_types, events, recipients, rewards
-from worker.decisions import Count, Decision, EraseCustomer, OpenReward, RollBack, SetAside, Verdict
+from worker import bounds, event_types, events, hints, recipients, rewards
+from worker.decisions import Count, Decision, EraseCustomer, LookAgain, OpenReward, RollBack, SetAside, Verdict
 from worker.decoding import Deleted, Event, Irrelevant, Rewarded, RolledBack, Undecodable, decode
 from worker.events import Customer, Redemption, given
 
+AUDIT = "audit"
+"""The source of what an audit found at Voucherify and put into the shape of a webhook."""
+SHIPBOB = "shipbob"
+"""The source of ShipBob's webhooks."""
+
+_SHIPBOB_HINT = "shipbob_hint"  # as an event type: its topics are all the same here
 _LONGEST_EVENT_TYPE = 100
 
 
@@ -18,12 +24,14 @@ def decide(delivery: Delivery, *, projects: frozenset[str]) -> Decision:
 
     Args:
         delivery: one webhook as received.
-        projects: ids of the projects whose webhooks are ours; empty for all of them.
+        projects: ids of the projects whose webhooks are ours; empty for all of them. What an audit found is ours.
     """
+    if delivery.source == SHIPBOB:
+        return _hint(delivery.body)
     event = decode(delivery.body)
     if isinstance(event, Undecodable):
         return SetAside(code=event.code, why=event.why)
-    if projects and event.project not in projects:
+    if projects and delivery.source != AUDIT and event.project not in projects:
         return SetAside(code="other_project", why="project_id: expected one of VOUCHERIFY_PROJECT_IDS")
     match event.content:
         case Undecodable(code=code, why=why):
@@ -38,6 +46,13 @@ def decide(delivery: Delivery, *, projects: frozenset[str]) -> Decision:
             return _erase(data.customer or Customer(), event.type)
         case Irrelevant():
             return Count(event_type=bounds.label(event.type, _LONGEST_EVENT_TYPE))
+
+
+def _hint(body: bytes) -> Decision:
+    named = hints.references_in(body)
+    if not named:
+        return Count(event_type=_SHIPBOB_HINT)
+    return LookAgain(references=named, event_type=_SHIPBOB_HINT)
 
 
 def _erase(customer: Customer, event_type: str) -> Decision:
@@ -68,6 +83,7 @@ def _reward(event: Event, content: Rewarded, delivery: Delivery) -> Decision:
         verdict=verdict,
         why=why,
         person=person,
+        audited=delivery.source == AUDIT,
     )
 
 

@@ -112,7 +112,7 @@ def next_action(record: Fulfilment, *, now: datetime, policy: Policy) -> Action:
 
 
 def _may_be_from_before(record: Fulfilment, policy: Policy) -> bool:
-    is_old = record.redeemed_at is None or record.redeemed_at < policy.ship_since
+    is_old = record.audited or record.redeemed_at is None or record.redeemed_at < policy.ship_since
     return is_old and policy.guarantee.can_be_asked and not record.looked and not record.attempts
 
 

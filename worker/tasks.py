@@ -1,5 +1,8 @@
 """The tasks: what arq calls. Each is a thin shell that reads, asks a pure function, writes, and ends its job."""
 
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +17,7 @@ from rewardpost.operations import Operations
 from rewardpost.queue import OPEN_DELIVERY
 from rewardpost.states import State
 from worker import routing
-from worker.decisions import Count, Decision, EraseCustomer, OpenReward, RollBack, SetAside
+from worker.decisions import Count, Decision, EraseCustomer, LookAgain, OpenReward, RollBack, SetAside
 from worker.edge import Job
 
 log = logs.get(__name__)
@@ -24,6 +27,7 @@ _START = {
     "not_applicable": State.NOT_APPLICABLE,
     "needs_attention": State.NEEDS_ATTENTION,
 }
+_WORTH_A_LOOK = frozenset({State.UNKNOWN, State.SUBMITTED, State.SHIPPED})
 
 
 class OpenDelivery:
@@ -32,12 +36,19 @@ class OpenDelivery:
     name = OPEN_DELIVERY
 
     def __init__(
-        self, ledger: Ledger, dead_letters: DeadLetters, operations: Operations, *, projects: frozenset[str]
+        self,
+        ledger: Ledger,
+        dead_letters: DeadLetters,
+        operations: Operations,
+        *,
+        projects: frozenset[str],
+        heard: Callable[[str, datetime], None] = lambda _source, _at: None,
     ) -> None:
         self._ledger = ledger
         self._dead_letters = dead_letters
         self._operations = operations
         self._projects = projects
+        self._heard = heard
 
     async def run(self, job: Job, *args: Any) -> str:  # noqa: ANN401 - what was on the queue, not yet known to be right
         """Decide what the delivery means and settle it."""
@@ -47,6 +58,7 @@ class OpenDelivery:
             return await self._set_aside(
                 job, "unreadable_job", "expected a delivery as this release or an older one stores it"
             )
+        self._heard(delivery.source, delivery.received_at)
         decision = routing.decide(delivery, projects=self._projects)
         outcome = await self._carry_out(job, delivery, decision)
         event = getattr(decision, "event_type", "")
@@ -67,6 +79,8 @@ class OpenDelivery:
                 return await self._roll_back(job, delivery, decision)
             case EraseCustomer():
                 return await self._erase(job, delivery, decision)
+            case LookAgain():
+                return await self._look_again(job, delivery, decision)
             case Count():
                 await self._settle(job, delivery, decision.event_type)
                 return "counted"
@@ -121,6 +135,16 @@ class OpenDelivery:
         await self._settle(job, delivery, decision.event_type)
         return "erased"
 
+    async def _look_again(self, job: Job, delivery: Delivery, decision: LookAgain) -> str:
+        """Have the rewards' own jobs look now; a hint says nothing that is believed."""
+        for reference in decision.references:
+            view = await self._ledger.load(reference)
+            if view.record is not None and view.record.state in _WORTH_A_LOOK:
+                with contextlib.suppress(Stale):  # it is being looked at as it is
+                    await self._ledger.defer_job(view.record, view.now, "")
+        await self._settle(job, delivery, decision.event_type)
+        return "looked_again"
+
     async def _settle(self, job: Job, delivery: Delivery, event_type: str) -> None:
         await self._dead_letters.settle(job.lease, delivery.id, event=metrics.event_type_label(event_type))
 
@@ -173,4 +197,5 @@ def _opening(decision: OpenReward, delivery: Delivery) -> Opening:
         personal=Personal(name=person.name, email=person.email, source_id=person.source_id),
         state=_START[decision.verdict],
         why=decision.why,
+        audited=decision.audited,
     )
