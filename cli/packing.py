@@ -6,6 +6,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +24,11 @@ from rewardpost.addresses import PostalAddress
 from rewardpost.fulfilment import Fulfilment
 from rewardpost.interventions import Refused
 from rewardpost.operations import NotFound
+from rewardpost.queue import Gap
 from rewardpost.states import State
 
+LONG_GAP = timedelta(minutes=15)
+"""A server that went back to a backup was out of sight for longer, and an ordinary restart is not."""
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes of a file of tracking numbers; a year's parcels have fewer."""
 
@@ -97,10 +101,10 @@ def packing_list(*, as_csv: bool, output: Path | None, as_json: bool) -> None:
     if as_csv and as_json:
         raise click.UsageError("expected either --csv or --json")
 
-    async def work(desk: Desk) -> list[Line]:
-        return [line async for line in _to_pack(desk)]
+    async def work(desk: Desk) -> tuple[list[Line], Gap | None]:
+        return [line async for line in _to_pack(desk)], await desk.queue.latest_gap()
 
-    lines = at_desk(work)
+    lines, gap = at_desk(work)
     if as_csv:
         _write(_csv(lines, for_terminal=output is None and sys.stdout.isatty()), output)
     elif output is not None:
@@ -112,6 +116,7 @@ def packing_list(*, as_csv: bool, output: Path | None, as_json: bool) -> None:
         print_table(_COLUMNS, [line.cells() for line in lines])
     if not lines:
         click.echo("nothing to pack", err=True)
+    _warn(lines, gap)
 
 
 @click.command()
@@ -147,6 +152,20 @@ def import_tracking(*, file: BinaryIO, by: str, dry_run: bool, as_json: bool) ->
     if refused:
         would = "would not be" if dry_run else "were not"
         raise Refusal(f"{len(refused)} of {len(outcomes)} rows {would} applied")
+
+
+def _warn(lines: Sequence[Line], gap: Gap | None) -> None:
+    """Say which parcels somebody may have packed already, where a backup may have been put back."""
+    if gap is None or gap.end - gap.start < LONG_GAP:
+        return
+    listed = [line for line in lines if line.record.changed_at is not None and line.record.changed_at <= gap.end]
+    if listed:
+        click.secho(
+            f"{len(listed)} of these were listed before {moment(gap.start)}, and no worker was seen until "
+            f"{moment(gap.end)}. If a backup was put back then, look whether they have been packed already.",
+            fg="yellow",
+            err=True,
+        )
 
 
 async def _to_pack(desk: Desk) -> AsyncIterator[Line]:

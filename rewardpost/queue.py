@@ -7,7 +7,7 @@ that is acknowledged may depend on it; `Queue.store` raises when the outcome is 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -58,6 +58,13 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     oldest_seconds: float
     """How long the oldest waiting job has been due; 0 when none waits."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A time in which no worker showed a sign of life: all were stopped, or the server went back to a backup."""
+
+    start: datetime
+    end: datetime
 
 
 class Queue:
@@ -141,6 +148,13 @@ class Queue:
         await _SIGN_OF_LIFE.run(
             self._redis, keys=[self._keys.workers, self._keys.watch], args=[worker, _SILENCE_SECONDS, _GAP_SECONDS]
         )
+
+    async def latest_gap(self) -> Gap | None:
+        """Return the latest time in which nobody watched; None where there was none since the first worker."""
+        start, end = await self._redis.hmget(self._keys.watch, ["gap_from", "since"])  # type: ignore[misc] # redis-py types both its clients with one signature
+        if not end or not int(start):
+            return None
+        return Gap(datetime.fromtimestamp(int(start), UTC), datetime.fromtimestamp(int(end), UTC))
 
     async def farewell(self, worker: str) -> None:
         """Forget a worker that ends."""

@@ -91,6 +91,13 @@ class House:
         """Where webhooks go."""
         return f"http://127.0.0.1:{self.port}/webhooks/voucherify"
 
+    async def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Call the command `rewardpost` in this house, and return how it ended."""
+        call = [sys.executable, "-m", "cli", *arguments]
+        return await asyncio.to_thread(
+            subprocess.run, call, env=self._environment, capture_output=True, text=True, check=False
+        )
+
     async def ready(self) -> bool:
         """Say whether the door is ready."""
         try:

@@ -8,7 +8,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 local seen = tonumber(redis.call('HGET', KEYS[2], 'seen') or '0')
 if now - seen > tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[2], 'since', now)
+  redis.call('HSET', KEYS[2], 'since', now, 'gap_from', seen)
 end
 redis.call('HSET', KEYS[2], 'seen', now)
 return now

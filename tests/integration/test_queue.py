@@ -210,3 +210,19 @@ async def test_workers_are_counted_while_they_live(queue: Queue, redis: ArqRedis
     await queue.farewell("b")
     assert await queue.workers() == 1
     assert await redis.zrange(keys.workers, 0, -1) == [b"a"]
+
+
+async def test_a_time_in_which_nobody_watched_is_told(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+    """The first worker of all makes none, nor does one that comes right after another."""
+    assert await queue.latest_gap() is None
+    await queue.sign_of_life("a")
+    assert await queue.latest_gap() is None
+    since = await redis.hget(keys.watch, "since")  # type: ignore[misc] # redis-py types both its clients with one signature
+    await redis.hset(keys.watch, "seen", str(int(since or 0) - 60))  # type: ignore[misc] # the same
+    await queue.sign_of_life("b")
+    assert await redis.hget(keys.watch, "since") == since  # type: ignore[misc] # the same
+    await redis.hset(keys.watch, "seen", str(int(since or 0) - 3600))  # type: ignore[misc] # the same
+    await queue.sign_of_life("a")
+    gap = await queue.latest_gap()
+    assert gap is not None
+    assert timedelta(hours=1) <= gap.end - gap.start <= timedelta(hours=1, minutes=1)
