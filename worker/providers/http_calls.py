@@ -20,7 +20,8 @@ from aiohttp.abc import AbstractStreamWriter
 from worker.providers.protocol import NotApplied, Unknown
 
 CLOSE: Mapping[str, str] = {"Connection": "close"}
-"""The header by which a call has a connection of its own."""
+"""The header by which a call leaves no connection behind; every call to the host of a write needs it, reads too: a
+write would take over the connection that a read has left open."""
 LONGEST_REQUEST_ID = 128
 """Characters of a provider's own id of a request; a longer one is not taken over."""
 REQUEST_ID = "X-Request-Id"
