@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos test-redis test-shipbob bench bench-full lock clean
+.PHONY: help run test check chaos test-redis test-karrio test-karrio-full test-shipbob bench bench-full lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,7 +16,7 @@ run: $(STAMP)  ## start everything on this machine and send the sample webhook
 	@exec $(BIN)/rewardpost dev
 
 test: $(STAMP)  ## run all tests that need nothing but this machine
-	$(PYTEST) -rs --ignore=tests/chaos
+	$(PYTEST) -rs --ignore=tests/chaos --ignore=tests/kill_points
 
 check: $(STAMP)  ## formatting, lint, types, import rules, spelling
 	$(BIN)/ruff format --check .
@@ -26,11 +26,19 @@ check: $(STAMP)  ## formatting, lint, types, import rules, spelling
 	$(BIN)/codespell
 
 chaos: $(STAMP)  ## run the long tests, in which processes are killed
-	$(PYTEST) tests/chaos --timeout 600
+	$(PYTEST) tests/chaos tests/kill_points --timeout 600
 
 test-redis: $(STAMP)  ## run the integration tests against redis-server, where it is installed
 	@command -v redis-server > /dev/null || { echo "expected redis-server on the PATH" >&2; exit 1; }
 	TEST_REDIS_SERVER="$$(command -v redis-server)" $(PYTEST) -rs tests/integration
+
+test-karrio: $(STAMP)  ## run what needs a Karrio server, which is made in .cache/karrio
+	$(BIN)/python -m tests.karrio_server
+	$(PYTEST) -rs tests/karrio tests/conformance tests/integration/test_karrio_provider.py -k karrio --timeout 1200
+
+test-karrio-full: $(STAMP)  ## the same with five seeds of faults
+	$(BIN)/python -m tests.karrio_server
+	KARRIO_SEEDS=1,2,3,4,5 $(PYTEST) -rs tests/karrio tests/conformance -k karrio --timeout 1200
 
 test-shipbob: $(STAMP)  ## check shipbob against its document (SHIPBOB_OPENAPI) and its sandbox (SHIPBOB_SANDBOX_TOKEN, …)
 	$(BIN)/python -m tests.shipbob.prepare
