@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
+import aiohttp
 import pytest
 from arq.connections import ArqRedis
 
@@ -69,3 +70,10 @@ async def redis(server: EmbeddedServer) -> AsyncIterator[ArqRedis]:
 def keys() -> Keys:
     """The names of the keys of the default installation."""
     return Keys(DEFAULT_PREFIX)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The client session that a process would share."""
+    async with aiohttp.ClientSession() as session:
+        yield session

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from rewardpost.addresses import PostalAddress
 from tests.misbehaviours import Behaviour
+from tests.serving import served
 from tests.shipbob_fake import CHANNEL, TOKEN
 from worker.providers.protocol import Applied, Parcel
 from worker.providers.shipbob import ShipBob
@@ -65,10 +66,5 @@ async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[str, list[str]]]:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", seen
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url, seen

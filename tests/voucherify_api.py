@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.builders import CUSTOMER, Tree, customer, redemption
 from tests.misbehaviours import Behaviour
+from tests.serving import served
 
 APP_ID, APP_TOKEN = "app-of-tests", "token-of-tests"
 _MOST = 100
@@ -129,14 +130,9 @@ async def running() -> AsyncIterator[VoucherifyServer]:
     app = web.Application()
     app.router.add_get("/v1/redemptions", server.redemptions)
     app.router.add_get("/v1/customers/{id}", server.customer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served(app) as url:
+        server.url = url
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from aiohttp import web
 from tests.conformance.bed import Bed
 from tests.fault_proxy import Fault, FaultProxy
 from tests.misbehaviours import Behaviour
+from tests.serving import served
 
 
 def proxy_of(bed: Bed) -> FaultProxy:
@@ -48,16 +49,13 @@ async def answering(bed: Bed, behaviour: Behaviour) -> AsyncIterator[None]:
     """Let another server stand where the other side was."""
     app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", behaviour)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     faults = proxy_of(bed)
-    before, faults.target = faults.target, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield
-    finally:
-        faults.target = before
-        await runner.cleanup()
+    async with served(app) as url:
+        before, faults.target = faults.target, url
+        try:
+            yield
+        finally:
+            faults.target = before
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rewardpost.addresses import PostalAddress
 from rewardpost.settings import Settings
 from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
+from tests.serving import served
 from worker.providers import registry
 from worker.providers.karrio import LARGEST_ANSWER, Karrio
 from worker.providers.protocol import (
@@ -80,19 +81,9 @@ async def server() -> AsyncIterator[_Server]:
     fake = _Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", fake.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield fake
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
+    async with served(app) as url:
+        fake.url = url
+        yield fake
 
 
 @pytest.fixture

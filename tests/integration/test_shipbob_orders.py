@@ -24,13 +24,6 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
 async def fake() -> AsyncIterator[ShipBobFake]:
     """ShipBob's side."""
     async with ShipBobFake() as fake:

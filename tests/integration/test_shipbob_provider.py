@@ -28,13 +28,6 @@ from worker.providers.shipbob import ShipBob
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
 async def fake() -> AsyncIterator[ShipBobFake]:
     """ShipBob's side."""
     async with ShipBobFake() as fake:

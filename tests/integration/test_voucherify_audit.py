@@ -38,13 +38,6 @@ async def voucherify() -> AsyncIterator[VoucherifyServer]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session that the audits share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
 async def house(
     redis: ArqRedis, keys: Keys, voucherify: VoucherifyServer, session: aiohttp.ClientSession
 ) -> VoucherifyHouse:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rewardpost.addresses import AddressDraft
 from rewardpost.turns import Ended, Go, Wait, Why
 from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
+from tests.serving import served
 from worker.address_sources.protocol import Answer, Budget, Customer, Found, NotFound, TryLater
 from worker.address_sources.voucherify import LARGEST_ANSWER, Voucherify
 
@@ -68,14 +69,9 @@ async def _running() -> AsyncIterator[_Voucherify]:
     app = web.Application()
     app.router.add_get(r"/v1/customers/{id:[\s\S]+}", fake.customer)
     app.router.add_get("/{tail:.*}", fake.other)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served(app) as url:
+        fake.url = url
         yield fake
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from rewardpost.addresses import PostalAddress
 from rewardpost.settings import Settings
 from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
+from tests.serving import served
 from worker.providers import registry
 from worker.providers.protocol import (
     Applied,
@@ -67,19 +68,9 @@ async def receiver() -> AsyncIterator[_Receiver]:
     app = web.Application()
     app.router.add_post("/hook", fake.hook)
     app.router.add_route("*", "/elsewhere", fake.other)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield fake
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
+    async with served(app) as url:
+        fake.url = f"{url}/hook"
+        yield fake
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from rewardpost.addresses import PostalAddress
 from rewardpost.settings import Settings
 from tests.misbehaviours import Behaviour, answers, hangs, hangs_in_the_body, resets
+from tests.serving import served
 from worker.providers import registry
 from worker.providers.protocol import (
     Cancellation,
@@ -64,19 +65,9 @@ async def receiver() -> AsyncIterator[_Receiver]:
     fake = _Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", fake.status)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield fake
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
+    async with served(app) as url:
+        fake.url = url
+        yield fake
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What the tests against a real Karrio share: one server for the session, emptied for each test."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import aiohttp
@@ -28,13 +28,6 @@ def karrio(running: KarrioServer) -> KarrioServer:
     running.clear()
     assert not running.live_orders()
     return running
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The session that the process would share."""
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.fixture

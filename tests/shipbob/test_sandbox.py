@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import aiohttp
@@ -35,13 +35,6 @@ pytestmark = [
     ),
     pytest.mark.timeout(900),
 ]
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for all calls of a test."""
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.fixture

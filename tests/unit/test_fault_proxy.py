@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.fault_proxy import Fault, FaultProxy
+from tests.serving import served
 
 DELAY_SECONDS = 0.2
 PATIENCE = aiohttp.ClientTimeout(total=5)
@@ -37,12 +38,9 @@ async def target() -> AsyncIterator[_Target]:
     made = _Target()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with served(app) as url:
+        made.url = url
+        yield made
 
 
 @pytest.fixture
