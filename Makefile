@@ -66,6 +66,8 @@ lock:  ## pin what pyproject.toml asks for
 		--output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--all-extras --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--output-file tests/karrio/requirements.lock tests/karrio/requirements.in
 
 clean:  ## remove the environment and what tools have cached
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis build dist
