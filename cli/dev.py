@@ -168,7 +168,7 @@ def _tell_what_next(house: House, followed: Followed) -> None:
     _say("")
     if followed.record is not None and followed.record.state is State.SUBMITTED:
         _say("A parcel waits to be packed. In another terminal, in this folder:")
-        _say(f"  {command} list --state submitted")
+        _say(f"  {command} packing-list")
         _say(f"  {command} shipped {name} --tracking NUMBER")
     _say(f"  {command} show {name}")
     if house.data.resolve() != surroundings.DATA.resolve():
