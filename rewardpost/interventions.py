@@ -29,7 +29,9 @@ def shipped(record: Fulfilment, tracking: str, *, by: str, now: datetime) -> Cha
         raise Refused("it is being cancelled; expected a reward that is to be shipped")
     scribe = Scribe(record, by=by, now=now)
     tracking_numbers = (*record.tracking, *([tracking] if tracking else []))
-    return scribe.move(State.SHIPPED, "handed to the carrier", tracking=tracking_numbers, uncertain=False).done(End())
+    # Where the provider reports what becomes of the parcel, its job goes on asking.
+    job = Keep() if record.state is State.SUBMITTED else Due()
+    return scribe.move(State.SHIPPED, "handed to the carrier", tracking=tracking_numbers, uncertain=False).done(job)
 
 
 def set_address(record: Fulfilment, personal: Personal, address: PostalAddress, *, by: str, now: datetime) -> Change:

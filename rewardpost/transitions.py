@@ -80,7 +80,7 @@ def cancel(record: Fulfilment, why: str, *, by: str, now: datetime) -> Change:
     if record.state in BEFORE_DISPATCH and not record.uncertain:
         return scribe.move(State.CANCELLED, why, cancelling=why, hold=None).done(End())
     if record.state is State.SHIPPED:
-        return scribe.note(f"{why}, too late: already shipped", cancelling=why).done(End())
+        return scribe.note(f"{why}, too late: already shipped", cancelling=why).done(Keep())
     if record.state is State.NEEDS_ATTENTION:
         if record.provider_order is not None:
             return scribe.move(State.SUBMITTED, why, cancelling=why, cancel_sent=False, spent=0).done(Due())

@@ -51,7 +51,7 @@ class OrderSteps:
         if not isinstance(orders, Found):
             return orders
         if record.state is State.SUBMITTED:
-            change = outcomes.after_cancel_look_up(record, orders.orders, now=step.now)
+            change = outcomes.after_cancel_look_up(record, orders.orders, now=step.now, policy=policy)
         else:
             change = outcomes.after_look_up(
                 record, orders.orders, now=step.now, back_off=wait_for(record), policy=policy

@@ -102,21 +102,21 @@ def after_cancel(record: Fulfilment, cancellation: Cancellation, *, now: datetim
         case Cancellation.UNSUPPORTED:
             why = f"to be cancelled, but {record.provider} cannot be told: cancel its order by hand"
             return transitions.wants_attention(record, why, now=now)
-        case _ if record.spent >= policy.limit:
-            why = f"to be cancelled, but {record.provider} was told {policy.limit} times in vain: do it by hand"
-            return transitions.wants_attention(record, why, now=now)
         case _:
             confirmed = cancellation is Cancellation.CANCELLED
             return transitions.cancel_sent(record, now + policy.quiet_time, confirmed=confirmed, now=now)
 
 
-def after_cancel_look_up(record: Fulfilment, orders: Sequence[Order], *, now: datetime) -> Change:
+def after_cancel_look_up(record: Fulfilment, orders: Sequence[Order], *, now: datetime, policy: Policy) -> Change:
     """Return what a look after the quiet time makes of a cancelled order: a late submit may have landed after it."""
     live = [order for order in orders if order.live]
     if not live:
         return transitions.order_cancelled(record, now=now)
     if live[0].progress in _HAS_LEFT:
         why = f"to be cancelled, but the provider says it is {live[0].progress}"
+        return transitions.wants_attention(record, why, now=now)
+    if record.spent >= policy.limit:
+        why = f"to be cancelled, but {record.provider} was told {record.spent} times in vain: do it by hand"
         return transitions.wants_attention(record, why, now=now)
     return transitions.live_again(record, live[0].id, now=now)
 

@@ -22,6 +22,8 @@ from worker.providers.protocol import (
 
 T = TypeVar("T")
 
+log = logs.get(__name__)
+
 
 class ProviderCalls:
     """Calls to one provider; each needs a turn, which it uses up."""
@@ -78,7 +80,11 @@ class ProviderCalls:
         """Ask the provider to cancel this order, once."""
         how = Ended.ABANDONED
         try:
-            cancellation = await self.provider.cancel(order, reference)
+            try:
+                cancellation = await self.provider.cancel(order, reference)
+            except Exception as exc:  # one that no one foresaw says nothing of what the provider did
+                log.warning("cancel_failed", reference=reference, exc_info=exc)
+                cancellation = Cancellation.UNKNOWN
             how = Ended.FAILED if cancellation is Cancellation.UNKNOWN else Ended.ANSWERED
         finally:
             await self._ended(turn, how)

@@ -69,7 +69,7 @@ async def cancelled(bed: Bed) -> None:
     assert await bed.live(parcel.reference) == 0
     await found(bed, parcel.reference, live=0)
     again = await bed.provider.cancel(order, parcel.reference)
-    assert again in {Cancellation.CANCELLED, Cancellation.UNKNOWN, Cancellation.TOO_LATE}
+    assert again in {Cancellation.CANCELLED, Cancellation.UNKNOWN}
     assert await bed.live(parcel.reference) == 0
 
 

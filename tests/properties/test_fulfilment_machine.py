@@ -273,7 +273,7 @@ class Life(RuleBasedStateMachine):
     def _look_up(self, record: Fulfilment) -> Change:
         orders = self._found()
         if record.state is State.SUBMITTED:
-            return outcomes.after_cancel_look_up(record, orders, now=self.now)
+            return outcomes.after_cancel_look_up(record, orders, now=self.now, policy=self.policy)
         assert record.refusal is not None or not self.late  # the quiet time outlasts whatever may still land
         back_off = timedelta(seconds=1)
         return outcomes.after_look_up(record, orders, now=self.now, back_off=back_off, policy=self.policy)

@@ -121,7 +121,7 @@ WAYS: Mapping[tuple[State | None, State], Way] = {
     (S.UNKNOWN, S.NEEDS_ATTENTION): lambda record: decided(record, UNASKABLE),
     (S.SUBMITTED, S.SHIPPED): lambda record: interventions.shipped(record, "T1", by="tess", now=NOW),
     (S.SUBMITTED, S.DELIVERED): told(Progress.DELIVERED),
-    (S.SUBMITTED, S.CANCELLED): lambda record: outcomes.after_cancel_look_up(record, [], now=NOW),
+    (S.SUBMITTED, S.CANCELLED): lambda record: outcomes.after_cancel_look_up(record, [], now=NOW, policy=POLICY),
     (S.SUBMITTED, S.NEEDS_ATTENTION): told(Progress.EXCEPTION),
     (S.SHIPPED, S.DELIVERED): told(Progress.DELIVERED),
     (S.SHIPPED, S.RETURNED): told(Progress.RETURNED),

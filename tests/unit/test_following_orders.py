@@ -306,8 +306,10 @@ def test_a_cancelling_is_looked_at_again_and_at_last_given_to_a_person(answer: C
     sent = outcomes.after_cancel(before, answer, now=NOW, policy=POLICY).record
     assert (sent.cancel_sent, sent.due, sent.spent) == (True, NOW + QUIET, 1)
     assert shipping.next_action(sent, now=NOW + QUIET, policy=POLICY) == LookUp()
-    spent = outcomes.after_cancel(replace(before, spent=3), answer, now=NOW, policy=POLICY).record
-    assert spent.state is State.NEEDS_ATTENTION
+    spent = outcomes.after_cancel(replace(before, spent=2), answer, now=NOW, policy=POLICY).record
+    ended = outcomes.after_cancel_look_up(spent, [], now=NOW, policy=POLICY).record
+    in_vain = outcomes.after_cancel_look_up(spent, [LIVE], now=NOW, policy=POLICY).record
+    assert (ended.state, in_vain.state) == (State.CANCELLED, State.NEEDS_ATTENTION)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_a_cancelling_is_looked_at_again_and_at_last_given_to_a_person(answer: C
 def test_what_left_before_it_could_be_cancelled_is_for_a_person(progress: Progress, state: State) -> None:
     """What has not left is cancelled once more."""
     before = replace(RECORD, state=State.SUBMITTED, cancelling="x", cancel_sent=True, provider_order="o1")
-    change = outcomes.after_cancel_look_up(before, [replace(LIVE, progress=progress)], now=NOW)
+    change = outcomes.after_cancel_look_up(before, [replace(LIVE, progress=progress)], now=NOW, policy=POLICY)
     assert change.record.state is state
 
 

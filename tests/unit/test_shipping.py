@@ -237,8 +237,8 @@ def test_each_answer_to_a_cancelling(answer: Cancellation, guarantee: Guarantee,
 def test_an_order_that_landed_after_the_cancelling_is_cancelled_as_well() -> None:
     """The second look finds what came late."""
     before = record(State.SUBMITTED, cancelling="x", cancel_sent=True, provider_order="o1")
-    again = outcomes.after_cancel_look_up(before, [DEAD, replace(LIVE, id="o9")], now=NOW)
-    ended = outcomes.after_cancel_look_up(before, [DEAD], now=NOW)
+    again = outcomes.after_cancel_look_up(before, [DEAD, replace(LIVE, id="o9")], now=NOW, policy=POLICY)
+    ended = outcomes.after_cancel_look_up(before, [DEAD], now=NOW, policy=POLICY)
     assert (again.record.provider_order, again.record.cancel_sent, again.job) == ("o9", False, Due())
     assert ended.record.state is State.CANCELLED
 

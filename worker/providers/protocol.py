@@ -196,7 +196,10 @@ class Provider(Protocol):
         """
 
     async def cancel(self, order: str, reference: str) -> Cancellation:
-        """Ask the provider to cancel this order, once; both names are those of `status`."""
+        """Ask the provider to cancel this order, once; both names are those of `status`.
+
+        An order that is cancelled already is `CANCELLED`, never `TOO_LATE`: a worker may have died before it heard so.
+        """
 
     async def check(self) -> Sequence[Finding]:
         """Say whether the provider could be used now: credentials, reachability; never writes."""
