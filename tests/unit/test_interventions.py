@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from rewardpost import interventions, transitions
 from rewardpost.addresses import PostalAddress
-from rewardpost.changes import Due, End
+from rewardpost.changes import Due, End, Keep
 from rewardpost.fulfilment import Fulfilment, Hold, Personal
 from rewardpost.interventions import Refused
 from rewardpost.states import ENDS, State
@@ -172,3 +172,21 @@ def test_a_rollback_of_what_the_provider_may_hold_stays_with_the_person() -> Non
     change = transitions.roll_back(record(State.NEEDS_ATTENTION, uncertain=True), now=NOW)
     assert change is not None
     assert change.record.state is State.NEEDS_ATTENTION
+
+
+@pytest.mark.parametrize(("state", "job"), [(State.SUBMITTED, Keep()), (State.NEEDS_ATTENTION, Due())])
+def test_what_a_person_calls_shipped_is_followed_on(state: State, job: object) -> None:
+    """The job that asks what becomes of the parcel stays, or is made."""
+    change = interventions.shipped(record(state), "T1", by="tess", now=NOW)
+    assert (change.record.state, change.job) == (State.SHIPPED, job)
+
+
+def test_a_rollback_that_comes_too_late_leaves_the_parcel_followed() -> None:
+    """A person sees the flag; the job that asks what becomes of the parcel stays."""
+    change = transitions.roll_back(record(State.SHIPPED), now=NOW)
+    assert change is not None
+    assert (change.record.state, change.record.cancelling, change.job) == (
+        State.SHIPPED,
+        "rolled back at Voucherify",
+        Keep(),
+    )
