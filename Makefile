@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos test-redis test-karrio test-karrio-full test-shipbob bench bench-full lock clean
+.PHONY: help run test check chaos test-redis test-karrio test-karrio-full test-shipbob bench bench-full docs lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+docs: $(STAMP)  ## write docs/configuration.md out of the settings
+	$(BIN)/python -m cli.configuration > docs/configuration.md
 
 lock:  ## pin what pyproject.toml asks for
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv
