@@ -12,12 +12,17 @@ from tests.karrio_server import TOKEN, KarrioServer
 from worker.providers.karrio import Karrio, build
 
 
-@pytest.fixture(scope="session")
-def running() -> Iterator[KarrioServer]:
-    """The server of the session."""
+@pytest.fixture(scope="session", autouse=True)
+def _prepared() -> None:
+    """Skip what needs a server where none can be started."""
     why = karrio_server.missing()
     if why is not None:
         pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[KarrioServer]:
+    """The server of the session."""
     with KarrioServer() as server:
         yield server
 

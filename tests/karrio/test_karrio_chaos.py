@@ -19,7 +19,6 @@ from cli.embedded_server import EmbeddedServer
 from rewardpost.fulfilment import Fulfilment
 from rewardpost.reference import for_redemption
 from rewardpost.states import State
-from tests import karrio_server
 from tests.builders import body, changed, rewarded
 from tests.fault_proxy import Fault, FaultProxy
 from tests.house import House, Sender, running, until
@@ -43,10 +42,7 @@ RATES = {
 UNDER_WAY = {State.RECEIVED, State.NEEDS_ADDRESS, State.READY, State.DISPATCHING, State.UNKNOWN}
 PATIENCE_SECONDS = 900
 
-pytestmark = [
-    pytest.mark.skipif(karrio_server.missing() is not None, reason=str(karrio_server.missing())),
-    pytest.mark.timeout(PATIENCE_SECONDS + 120),
-]
+pytestmark = pytest.mark.timeout(PATIENCE_SECONDS + 120)
 
 
 @dataclass
