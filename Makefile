@@ -5,9 +5,10 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
+PROMTOOL ?= promtool
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos test-redis test-karrio test-karrio-full test-shipbob bench bench-full docs lock clean
+.PHONY: help run test check chaos test-redis test-karrio test-karrio-full test-shipbob bench bench-full check-ops docs lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,6 +44,12 @@ test-karrio-full: $(STAMP)  ## the same with five seeds of faults
 test-shipbob: $(STAMP)  ## check shipbob against its document (SHIPBOB_OPENAPI) and its sandbox (SHIPBOB_SANDBOX_TOKEN, …)
 	$(BIN)/python -m tests.shipbob.prepare
 	$(PYTEST) -rs -s tests/shipbob --timeout 900
+
+check-ops:  ## check Prometheus' rules and try each alert, where promtool is installed (Debian: prometheus)
+	@command -v $(PROMTOOL) > /dev/null || { echo "expected promtool on the PATH; name it with make PROMTOOL=…" >&2; exit 1; }
+	$(PROMTOOL) check config ops/prometheus.yml
+	$(PROMTOOL) check rules ops/alerts.yml
+	$(PROMTOOL) test rules ops/alerts_test.yml
 
 bench: $(STAMP)  ## measure door and workers against other queues, in a few minutes
 	@$(BIN)/python -m bench

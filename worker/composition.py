@@ -11,6 +11,7 @@ import arq.worker
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
+from prometheus_client import REGISTRY
 
 from rewardpost import codec, connection, logs, probes
 from rewardpost.audits import Audits
@@ -28,6 +29,7 @@ from worker.address_sources import registry as address_sources
 from worker.budget import SharedBudget
 from worker.edge import JOB_TIMEOUT, Edge, Task
 from worker.engine import Engine
+from worker.gauges import Gauges
 from worker.heartbeat import Heartbeat
 from worker.provider_calls import ProviderCalls
 from worker.providers import registry as providers
@@ -114,6 +116,8 @@ class Workshop:
         self._closing.push_async_callback(provider.close)
         self._edge.tasks = {task.name: task for task in self._tasks(provider, session)}
         self._reconcilers = reconcilers.build(self.settings, self.redis, self.keys, session, provider)
+        if self.settings.worker_port is not None:
+            self._show_gauges()
         await self._serve()
         beating = asyncio.create_task(self.heartbeat.run())
         self._closing.push_async_callback(_cancel, beating)
@@ -152,6 +156,12 @@ class Workshop:
         # With the tag in their ids, jobs of another installation on the same server are no duplicates of these.
         timeout = reconcilers.LONGEST[name] + _SPARE
         return cron(tick, name=f"{self.keys.tag}:{name}", timeout=timeout.total_seconds(), **_TICKS[name])  # type: ignore[arg-type] # arq asks for a protocol that names `__qualname__`
+
+    def _show_gauges(self) -> None:
+        gauges = Gauges(self.redis, self.keys, [voucherify_limit(self.settings), provider_limit(self.settings)])
+        REGISTRY.register(gauges)
+        self._closing.callback(REGISTRY.unregister, gauges)
+        self._closing.push_async_callback(_cancel, asyncio.create_task(gauges.run()))
 
     async def _serve(self) -> None:
         if self.settings.worker_port is None:

@@ -4,6 +4,7 @@ A task writes down what it did and ends its job in one atomic step, which is ref
 is left with trying again what failed, and with storing the result.
 """
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Protocol
@@ -55,8 +56,11 @@ class Edge:
     def function(self, name: str) -> TaskFunction:
         """Return the task of this name as the engine registers it."""
         seconds = metrics.JOB_SECONDS.labels(name)
+        waited = metrics.QUEUE_WAIT_SECONDS.labels(name)
+        metrics.LEASES_LOST.labels(name)  # a rate over a counter that is not there yet misses its first increase
 
         async def run(ctx: dict[Any, Any], *args: Any) -> SelfEnded:  # noqa: ANN401 - each task has its own arguments
+            waited.observe(max(time.time() - ctx["score"] / 1000, 0))
             with seconds.time():
                 outcome = await self.tasks[name].run(_job(ctx), *args)
             metrics.JOBS.labels(name, outcome).inc()

@@ -64,6 +64,8 @@ class Steps:
         for entry in change.entries:
             if entry.before is not entry.after:
                 metrics.TRANSITIONS.labels(entry.after.value).inc()
+                if entry.after is State.SUBMITTED:
+                    _note_submitted(after, entry.at)
         match change.job:
             case End():
                 return "done"
@@ -81,3 +83,8 @@ class Steps:
             return await self.write(decided, msgspec.structs.replace(step.pending, job=Due(due)))
         await self._ledger.defer_job(step.record, due, step.token)
         return "deferred"
+
+
+def _note_submitted(record: Fulfilment, at: datetime) -> None:
+    if record.received_at is not None and record.generation == 1:  # a later one began with a person, not a webhook
+        metrics.SUBMIT_SECONDS.observe(max((at - record.received_at).total_seconds(), 0))

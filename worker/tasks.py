@@ -59,7 +59,8 @@ class OpenDelivery:
                 job, "unreadable_job", "expected a delivery as this release or an older one stores it"
             )
         self._heard(delivery.source, delivery.received_at)
-        decision = routing.decide(delivery, projects=self._projects)
+        with metrics.DECIDE_SECONDS.time():
+            decision = routing.decide(delivery, projects=self._projects)
         outcome = await self._carry_out(job, delivery, decision)
         event = getattr(decision, "event_type", "")
         label = metrics.event_type_label(event)
@@ -151,6 +152,7 @@ class OpenDelivery:
     async def _set_aside(self, job: Job, code: str, why: str) -> str:
         letter = job.id.rpartition(":")[2]
         await self._dead_letters.add(job.lease, letter, code=code, why=why)
+        metrics.DEAD_LETTERS.labels(metrics.dead_letter_label(code)).inc()
         log.warning("delivery_set_aside", delivery=letter, kind=code, reason=why)
         return "dead_letter"
 
@@ -179,6 +181,7 @@ class SetUnreadableAside:
                 return "written_anew"
         letter = job.id.rpartition(":")[2] or delivery_id(bytes(args[0]) if args else b"")
         await self._dead_letters.add(job.lease, letter, code="unreadable_job", why=why)
+        metrics.DEAD_LETTERS.labels("unreadable_job").inc()
         log.warning("job_set_aside", job=job.id, kind="unreadable_job")
         return "dead_letter"
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from rewardpost import metrics
 from rewardpost.address_check import MISSING, check, clean
 from rewardpost.addresses import AddressProblem, PostalAddress
-from worker.address_sources.protocol import AddressSource, Customer, Found, TryLater
+from worker.address_sources.protocol import AddressSource, Answer, Customer, Found, NotFound, TryLater
 
 
 async def look_up(
@@ -30,18 +31,31 @@ async def look_up(
     problem = MISSING
     postponed: TryLater | None = None
     for source in sources:
-        match await source.find(customer):
+        with metrics.ADDRESS_LOOK_UP_SECONDS.labels(source.name).time():
+            answer = await source.find(customer)
+        metrics.ADDRESS_LOOK_UPS.labels(source.name, _outcome(answer)).inc()
+        match answer:
             case Found(draft):
                 name = clean(draft.name or "") or name
                 result = check(replace(draft, name=name), served=served)
                 if isinstance(result, PostalAddress):
                     return result
                 problem = result if problem.kind == "missing" else problem
-            case TryLater(in_line=True) as answer:
+            case TryLater(in_line=True):
                 return answer
-            case TryLater() as answer:
+            case TryLater():
                 postponed = _sooner(postponed, answer)
     return postponed or problem
+
+
+def _outcome(answer: Answer) -> str:
+    match answer:
+        case Found():
+            return "found"
+        case NotFound():
+            return "not_found"
+        case TryLater(in_line=in_line):
+            return "in_line" if in_line else "try_later"
 
 
 def _sooner(known: TryLater | None, found: TryLater) -> TryLater:
