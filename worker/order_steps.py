@@ -34,20 +34,23 @@ class OrderSteps:
         self._calls = calls
 
     async def take(self, step: Step, action: LookUp | Adopt | CancelOrder | AskStatus, policy: Policy) -> Step | str:
-        """Take the step that was decided on, and return where it leads."""
+        """Take the step that was decided on, when it is its turn, and return where it leads."""
+        turn = await self._calls.turn(step.record.reference)
+        if not isinstance(turn, Go):
+            return await self._steps.defer(step, step.now + turn.after)
         match action:
             case LookUp():
-                return await self._look_up(step, policy)
+                return await self._look_up(step, turn, policy)
             case Adopt(hold):
-                return await self._first_look(step, policy, hold)
+                return await self._first_look(step, turn, policy, hold)
             case CancelOrder():
-                return await self._cancel(step, policy)
+                return await self._cancel(step, turn, policy)
             case AskStatus():
-                return await self._ask_status(step, policy)
+                return await self._ask_status(step, turn, policy)
 
-    async def _look_up(self, step: Step, policy: Policy) -> Step | str:
+    async def _look_up(self, step: Step, turn: Go, policy: Policy) -> Step | str:
         record = step.record
-        orders = await self._find(step, since=record.deadline or record.changed_at)
+        orders = await self._find(step, turn, since=record.deadline or record.changed_at)
         if not isinstance(orders, Found):
             return orders
         if record.state is State.SUBMITTED:
@@ -58,18 +61,15 @@ class OrderSteps:
             )
         return await self._steps.write(step, change)
 
-    async def _first_look(self, step: Step, policy: Policy, hold: Hold | None) -> Step | str:
-        orders = await self._find(step, since=None)
+    async def _first_look(self, step: Step, turn: Go, policy: Policy, hold: Hold | None) -> Step | str:
+        orders = await self._find(step, turn, since=None)
         if not isinstance(orders, Found):
             return orders
         change = outcomes.after_first_look(step.record, orders.orders, hold, now=step.now, policy=policy)
         return await self._steps.write(step, change)
 
-    async def _find(self, step: Step, *, since: datetime | None) -> "Found | Step | str":
+    async def _find(self, step: Step, turn: Go, *, since: datetime | None) -> "Found | Step | str":
         """Look for the orders of a reward; where that leads instead while the provider cannot tell."""
-        turn = await self._calls.turn(step.record.reference)
-        if not isinstance(turn, Go):
-            return await self._steps.defer(step, step.now + turn.after)
         try:
             return Found(await self._calls.find(turn, step.record.provider_reference))
         except CannotTell as exc:
@@ -87,20 +87,14 @@ class OrderSteps:
             due = max(due, now + exc.retry_after)
         return await self._steps.defer(step, due)
 
-    async def _cancel(self, step: Step, policy: Policy) -> Step | str:
+    async def _cancel(self, step: Step, turn: Go, policy: Policy) -> Step | str:
         record = step.record
-        turn = await self._calls.turn(record.reference)
-        if not isinstance(turn, Go):
-            return await self._steps.defer(step, step.now + turn.after)
         cancellation = await self._calls.cancel(turn, record.provider_order or "", record.provider_reference)
         change = outcomes.after_cancel(record, cancellation, now=step.now, policy=policy)
         return await self._steps.write(step, change)
 
-    async def _ask_status(self, step: Step, policy: Policy) -> Step | str:
+    async def _ask_status(self, step: Step, turn: Go, policy: Policy) -> Step | str:
         record = step.record
-        turn = await self._calls.turn(record.reference)
-        if not isinstance(turn, Go):
-            return await self._steps.defer(step, step.now + turn.after)
         try:
             order = await self._calls.status(turn, record.provider_order or "", record.provider_reference)
         except CannotTell as exc:

@@ -56,7 +56,8 @@ def after_look_up(
     if doubt is not None:
         return transitions.wants_attention(record, doubt, now=now)
     if record.state is State.READY:
-        return _before_another_call(record, orders, now=now, policy=policy)
+        absent = transitions.absent(record, "proven absent at the provider", now=now)
+        return _adopted(record, orders, now=now, policy=policy) or absent
     live = [order for order in orders if order.live]
     if live:
         look_again = first_poll(now, policy)
@@ -74,10 +75,10 @@ def after_look_up(
     )
 
 
-def _before_another_call(record: Fulfilment, orders: Sequence[Order], *, now: datetime, policy: Policy) -> Change:
-    if orders:
-        return transitions.adopted(record, policy.provider, orders[0].id, now=now)
-    return transitions.absent(record, "proven absent at the provider", now=now)
+def _adopted(record: Fulfilment, orders: Sequence[Order], *, now: datetime, policy: Policy) -> Change | None:
+    """Take over what is there for a ready reward: the live order, not a cancelled one that stands beside it."""
+    ours = next((order for order in orders if order.live), orders[0] if orders else None)
+    return transitions.adopted(record, policy.provider, ours.id, now=now) if ours is not None else None
 
 
 def after_first_look(
@@ -87,9 +88,7 @@ def after_first_look(
     doubt = _doubt(record, orders)
     if doubt is not None:
         return transitions.wants_attention(record, doubt, now=now)
-    if orders:
-        return transitions.adopted(record, policy.provider, orders[0].id, now=now)
-    return transitions.never_sent(record, hold, now=now)
+    return _adopted(record, orders, now=now, policy=policy) or transitions.never_sent(record, hold, now=now)
 
 
 def after_cancel(record: Fulfilment, cancellation: Cancellation, *, now: datetime, policy: Policy) -> Change:

@@ -380,3 +380,12 @@ def test_a_rollback_never_ends_what_may_have_been_sent() -> None:
     ended = shipping.next_action(absent, now=NOW, policy=POLICY)
     assert isinstance(ended, Change)
     assert ended.record.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("orders", [[replace(DEAD, id="o0"), LIVE], [LIVE, replace(DEAD, id="o2")]])
+def test_the_live_order_is_taken_over_wherever_a_cancelled_one_stands(orders: list[Order]) -> None:
+    """A provider that frees a reference by cancelling has both."""
+    ready = replace(RECORD, state=State.READY, uncertain=True)
+    tried_again = looked_up(ready, *orders).record
+    from_before = outcomes.after_first_look(ready, orders, HOLD, now=NOW, policy=POLICY).record
+    assert (tried_again.provider_order, from_before.provider_order) == ("o1", "o1")
